@@ -1,0 +1,1 @@
+"""Medical images and the files they live in."""

@@ -1,0 +1,1 @@
+"""Image -> parts -> image: one room a scheme, none importing another."""

@@ -1,0 +1,1 @@
+"""Places that hold named bytes, written once; they never see an image."""

@@ -1,0 +1,1 @@
+"""The repository over several stores: placement, manifests, freshness, scrub and repair."""
