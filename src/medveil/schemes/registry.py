@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
 import medveil.schemes as package
 from medveil.errors import UsageError
-from medveil.schemes.base import Scheme
+from medveil.imaging.image import MedicalImage, OpaqueFile
+from medveil.imaging.roi import ROI
+from medveil.schemes.base import Finding, Part, Restored, Scheme, Secret
 
-_NOT_SCHEMES = {"base", "registry"}
+_NOT_SCHEMES = {"base", "bundle", "registry"}
 ENTRY_POINT_GROUP = "medveil.schemes"
 
 
@@ -42,3 +46,30 @@ def load(name: str) -> type[Scheme]:
     if not (isinstance(found, type) and issubclass(found, Scheme)):
         raise UsageError(f"scheme {name!r} is not a subclass of medveil.schemes.base.Scheme")
     return found
+
+
+def protect(
+    image: MedicalImage | OpaqueFile, scheme: str = "sealed", *, roi: ROI = (), **options: Any
+) -> tuple[tuple[Part, ...], Secret]:
+    """Protect an image with the named scheme; `options` are the scheme's constructor keywords.
+
+    Returns the parts, one for each cloud, and the secret that the owner keeps. Raises UsageError for an unknown
+    scheme or option, and what `Scheme.protect` raises.
+    """
+    cls = load(scheme)
+    try:
+        instance = cls(**options)
+    except TypeError as error:
+        raise UsageError(f"scheme {scheme!r} does not take these options: {error}") from None
+    protected = instance.protect(image, roi=roi)
+    return protected.parts, protected.secret
+
+
+def restore(parts: Sequence[Part | bytes], secret: Secret) -> Restored:
+    """Verify the parts and give back the image, what was noticed, and where (see `Scheme.restore`)."""
+    return load(secret.scheme)().restore(parts, secret)
+
+
+def verify(parts: Sequence[Part | bytes], secret: Secret) -> tuple[Finding, ...]:
+    """Say what is wrong with the parts; empty where all is well (see `Scheme.verify`)."""
+    return load(secret.scheme)().verify(parts, secret)
