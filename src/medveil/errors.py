@@ -136,7 +136,15 @@ class StoreError(MedveilError):
 
 
 class StoreUnavailableError(StoreError):
-    """A store is unreachable, hanging, refusing credentials or out of patience."""
+    """A store is unreachable, hanging, refusing credentials or out of patience.
+
+    transient: whether asking again may help. retry_after: seconds that the store asked to wait, if it did.
+    """
+
+    def __init__(self, message: str, *, transient: bool = True, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.retry_after = retry_after
 
 
 class ObjectMissingError(StoreError):
