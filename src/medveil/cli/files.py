@@ -1,0 +1,336 @@
+"""`medveil protect`, `restore` and `verify`: single files and folders of files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medveil.cli import terminal
+from medveil.cli.keys import Json, KeyFile, open_owner
+from medveil.errors import InputError, OutputExistsError, UnrecoverableError, UsageError
+
+if TYPE_CHECKING:
+    from medveil.crypto.keyfile import OwnerKey
+    from medveil.imaging.roi import ROI
+    from medveil.schemes.base import Finding, Restored, Scheme
+    from medveil.schemes.bundle import Progress, Verified
+
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Bundle = Annotated[Path, typer.Argument(metavar="DIR/NAME", help="The folder that protect wrote.")]
+
+
+def protect(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Files, or folders taken with all they hold.")],
+    key: KeyFile,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results: one folder for each input inside.")],
+    scheme: Annotated[str, typer.Option("--scheme", help="How to protect; see the documentation of each.")] = "sealed",
+    threshold: Annotated[str | None, typer.Option(metavar="K/N", help="Any K of N parts restore.")] = None,
+    profile: Annotated[str | None, typer.Option(help="A scheme's profile, for example paper or hardened.")] = None,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X1,Y1,X2,Y2", help="Region of interest: 1-based inclusive corners; may be repeated."),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Any other option of the scheme.")
+    ] = None,
+    force: Force = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip inputs whose result is there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Protect files: each becomes a folder OUT/<input name> with part-1 ... part-n and a manifest."""
+    instance = make_scheme(scheme, threshold=threshold, profile=profile, options=option or [])
+    regions = parse_roi(roi or [])
+    jobs = tuple(plan(inputs, out))
+    taken = [target for _, target in jobs if target.exists()]
+    if taken and not (force or resume):
+        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise OutputExistsError(f"{taken[0]}{more} exists already: pass --resume to skip what is done, or --force")
+    owner = open_owner(key)
+    done = []
+    for number, (source, target) in enumerate(jobs, start=1):
+        if target.exists() and resume:
+            done.append({"input": str(source), "output": str(target), "skipped": True})
+            continue
+        with terminal.progress(f"{number}/{len(jobs)} {source.name}", quiet=as_json) as tick:
+            findings = protect_one(source, target, instance, owner=owner, roi=regions, progress=tick, force=force)
+        done.append(
+            {"input": str(source), "output": str(target), "skipped": False, "findings": [f.as_dict() for f in findings]}
+        )
+
+    def text() -> None:
+        for entry in done:
+            terminal.out.print(f"{entry['output']}{'  (was there already)' if entry['skipped'] else ''}")
+
+    result = {"ok": True, "scheme": scheme, "files": done, "exit": terminal.CLEAN}
+    terminal.emit(result, as_json=as_json, text=text)
+
+
+def restore(
+    bundle: Bundle,
+    key: KeyFile,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    force: Force = False,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Where too little is left for all, write what is intact; the rest is zero."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give the original file back from any k intact parts, and say what was wrong with the others."""
+    from medveil.schemes.bundle import new_file
+
+    owner = open_owner(key)
+    with new_file(out, force=force) as working, terminal.progress(bundle.name, quiet=as_json) as tick:
+        restored = restore_one(bundle, working, owner=owner, partial=partial, progress=tick, suffix=out.suffix)
+        if not restored.exact and not partial:
+            raise UnrecoverableError(
+                f"{bundle} cannot be restored exactly: bring back more parts, or pass --partial for what is intact"
+            )
+    code = terminal.exit_code(restored.findings)
+    result = {
+        "ok": True,
+        "output": str(out),
+        "exact": restored.exact,
+        "findings": [f.as_dict() for f in restored.findings],
+        "exit": code,
+    }
+
+    def text() -> None:
+        terminal.out.print(f"{out}: {'exact' if restored.exact else 'NOT exact: what was lost is marked'}")
+        show(restored.findings)
+
+    terminal.emit(result, as_json=as_json, text=text)
+    terminal.finish(code)
+
+
+def verify(
+    bundle: Bundle,
+    key: Annotated[Path | None, typer.Option("--key", help="The owner's key file: checks what the parts hold.")] = None,
+    map_out: Annotated[
+        Path | None, typer.Option("--map", help="Write the picture with touched regions marked (needs --key).")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Check the parts: without a key the parts themselves, with it also what they hold and where damage lies."""
+    if map_out is not None and key is None:
+        raise UsageError("--map shows the picture, which only its owner can see: give --key as well")
+    owner = None if key is None else open_owner(key)
+    with terminal.progress(bundle.name, quiet=as_json) as tick:
+        checked = verify_one(bundle, owner=owner, progress=tick)
+    if map_out is not None:
+        write_map(checked, map_out, force=force)
+    code = terminal.exit_code(checked.findings)
+    touched = None if checked.tamper_map is None else int(checked.tamper_map.touched.sum())
+    result = {
+        "ok": not checked.findings,
+        "level": "parts" if owner is None else "image",
+        "findings": [f.as_dict() for f in checked.findings],
+        "touched_pixels": touched,
+        "map": None if map_out is None else str(map_out),
+        "exit": code,
+    }
+
+    def text() -> None:
+        level = "the parts agree with the manifest" if owner is None else "parts and picture are what was protected"
+        terminal.out.print(f"{bundle}: {level if not checked.findings else 'there are findings'}")
+        show(checked.findings)
+        if touched:
+            terminal.out.print(f"{touched} pixels lie in touched regions" + (f", see {map_out}" if map_out else ""))
+
+    terminal.emit(result, as_json=as_json, text=text)
+    terminal.finish(code)
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print findings, if any."""
+    if findings:
+        terminal.out.print(terminal.findings_table(findings))
+
+
+def plan(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Give each input file its output folder; a folder's files keep their relative paths.
+
+    Raises InputError for a path that is not there, UsageError where two inputs would share an output.
+    """
+    seen: dict[Path, Path] = {}
+    for given in inputs:
+        if given.is_dir():
+            files = sorted(p for p in given.rglob("*") if p.is_file())
+            if not files:
+                raise InputError(f"{given} holds no files: give a file or a folder that has some")
+        elif given.is_file():
+            files = [given]
+        else:
+            raise InputError(f"there is no file {given}: check the path")
+        for source in files:
+            relative = (
+                source.relative_to(given.parent if given.name not in ("", "..") else given)
+                if (given.is_dir())
+                else Path(source.name)
+            )
+            target = out / relative
+            if target in seen:
+                raise UsageError(f"{seen[target]} and {source} would both become {target}: protect them separately")
+            seen[target] = source
+            yield source, target
+
+
+def make_scheme(name: str, *, threshold: str | None, profile: str | None, options: Sequence[str]) -> Scheme:
+    """Build the scheme from command line options. Raises UsageError for an option that it does not have."""
+    from medveil.schemes import registry
+
+    cls = registry.load(name)
+    given: dict[str, Any] = dict(parse_option(text) for text in options)
+    if threshold is not None:
+        given["threshold"] = parse_threshold(threshold)
+    if profile is not None:
+        given["profile"] = profile
+    known = [p for p in inspect.signature(cls).parameters if p != "owner"]
+    for option in given:
+        if option not in known:
+            raise UsageError(f"scheme {name} has no option {option}: it has {', '.join(known) or 'none'}")
+    return cls(**given)
+
+
+def parse_threshold(text: str) -> tuple[int, int]:
+    """Parse "2/4" as (2, 4). Raises UsageError."""
+    k, slash, n = text.partition("/")
+    if not (slash and k.isascii() and n.isascii() and k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) <= 32):
+        raise UsageError(f"{text!r} is no threshold: write K/N with 1 <= K <= N <= 32, for example 2/4")
+    return int(k), int(n)
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Parse "name=value"; integers, true and false are taken as such. Raises UsageError."""
+    name, equals, value = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise UsageError(f"{text!r} is no option: write NAME=VALUE")
+    if value in ("true", "false"):
+        return name, value == "true"
+    return name, int(value) if value.lstrip("-").isdigit() else value
+
+
+def parse_roi(texts: Sequence[str]) -> ROI:
+    """Parse regions of interest as the command line writes them."""
+    from medveil.imaging import roi
+
+    return tuple(roi.parse(text) for text in texts)
+
+
+def scheme_of(bundle: Path) -> str:
+    """Return the name of the scheme that a folder of parts was made with."""
+    from medveil.schemes import bundle as folders
+
+    if not bundle.is_dir():
+        raise InputError(f"{bundle} is not a folder of parts: give the folder that protect wrote")
+    manifest = bundle / folders.MANIFEST
+    if manifest.is_file():
+        with manifest.open("rb") as handle:
+            if handle.read(len(folders.MAGIC)) == folders.MAGIC:
+                return folders.parse_manifest(folders.read_manifest(bundle))[0].scheme
+    return "sealed"
+
+
+def protect_one(
+    source: Path, target: Path, scheme: Scheme, *, owner: OwnerKey, roi: ROI, progress: Progress, force: bool
+) -> tuple[Finding, ...]:
+    """Protect one file into its folder."""
+    from medveil.imaging import reader
+    from medveil.schemes import bundle as folders
+
+    if isinstance(scheme, folders.FolderScheme):
+        with folders.new_folder(target, force=force) as folder:
+            return scheme.protect_folder(source, folder, owner=owner, roi=roi, progress=progress)
+    protected = scheme.protect(reader.read(source), roi=roi)
+    folders.write(target, protected, scheme, owner=owner, force=force)
+    return protected.findings
+
+
+def restore_one(
+    bundle: Path, out: Path, *, owner: OwnerKey, partial: bool, progress: Progress, suffix: str
+) -> Restored:
+    """Restore one folder of parts into the new file `out`."""
+    from medveil.schemes import bundle as folders
+    from medveil.schemes import registry
+
+    scheme = registry.load(scheme_of(bundle))()
+    if isinstance(scheme, folders.FolderScheme):
+        return scheme.restore_folder(bundle, owner=owner, out=out, partial=partial, progress=progress)
+    record, secret = folders.open_manifest(folders.read_manifest(bundle), owner)
+    parts, findings = record.match(folders.read_parts(bundle))
+    restored = scheme.restore(parts, secret)
+    out.write_bytes(file_bytes(restored, suffix))
+    return merge(restored, findings)
+
+
+def verify_one(bundle: Path, *, owner: OwnerKey | None, progress: Progress) -> Verified:
+    """Verify one folder of parts."""
+    from medveil.schemes import bundle as folders
+    from medveil.schemes import registry
+
+    scheme = registry.load(scheme_of(bundle))()
+    if isinstance(scheme, folders.FolderScheme):
+        return scheme.verify_folder(bundle, owner=owner, progress=progress)
+    manifest = folders.read_manifest(bundle)
+    if owner is None:
+        parts, findings = folders.parse_manifest(manifest)[0].match(folders.read_parts(bundle))
+        return folders.Verified(findings + scheme.verify(parts))
+    record, secret = folders.open_manifest(manifest, owner)
+    parts, findings = record.match(folders.read_parts(bundle))
+    restored = merge(scheme.restore(parts, secret), findings)
+    return folders.Verified(restored.findings, restored.tamper_map, restored.image)
+
+
+def merge(restored: Restored, findings: tuple[Finding, ...]) -> Restored:
+    """Add what the folder's manifest showed to what the scheme found, each part's damage once."""
+    from medveil.schemes.base import Restored as Result
+
+    said = {(f.kind, f.part) for f in restored.findings}
+    extra = tuple(f for f in findings if (f.kind, f.part) not in said)
+    return Result(restored.image, extra + restored.findings, restored.tamper_map)
+
+
+def file_bytes(restored: Restored, suffix: str) -> bytes:
+    """Return the restored original file, or for an image without one a PNG or TIFF by the output's suffix."""
+    from medveil.imaging import raster
+    from medveil.imaging.image import OpaqueFile
+
+    image = restored.image
+    if isinstance(image, OpaqueFile) or image.original is not None:
+        original = image.original
+        if original is not None:
+            return original
+    if isinstance(image, OpaqueFile):
+        raise UnrecoverableError("the restored file is empty")
+    return raster.encode(image, suffix)
+
+
+def write_map(checked: Verified, target: Path, *, force: bool) -> None:
+    """Write the picture with touched regions marked as PNG; a stack of frames becomes one column of frames."""
+    import numpy as np
+
+    from medveil.cli.demo_page import overlay
+    from medveil.imaging import raster
+    from medveil.imaging.image import MedicalImage
+    from medveil.imaging.windowing import to_display
+    from medveil.schemes.bundle import new_file
+
+    if not isinstance(checked.image, MedicalImage) or checked.tamper_map is None:
+        raise UsageError("this file is not a picture that can be shown: verify it without --map")
+    touched = checked.tamper_map.touched
+    frames = [int(f) for f in np.flatnonzero(touched.any(axis=(1, 2)))][:16] or [0]
+    pictures = [overlay(to_display(checked.image, frame=f), touched[f]) for f in frames]
+    with new_file(target, force=force) as working:
+        working.write_bytes(raster.encode_png(np.concatenate(pictures, axis=0)))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("protect")(protect)
+    app.command("restore")(restore)
+    app.command("verify")(verify)

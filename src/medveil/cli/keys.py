@@ -1,0 +1,73 @@
+"""`medveil keygen`, and the options about keys that other commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medveil.cli import terminal
+from medveil.errors import InputError, OutputExistsError
+
+if TYPE_CHECKING:
+    from medveil.crypto.keyfile import OwnerKey
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+KeyFile = Annotated[Path, typer.Option("--key", help="The owner's key file.")]
+
+
+def open_owner(path: Path) -> OwnerKey:
+    """Open a key file with the passphrase from MEDVEIL_PASSPHRASE_FILE or the terminal."""
+    from medveil.crypto.keyfile import load_key_file, read_passphrase
+
+    if not path.is_file():
+        raise InputError(f"there is no key file {path}: make one with medveil keygen --out {path}")
+    return load_key_file(path, read_passphrase())
+
+
+def keygen(
+    out: Annotated[Path, typer.Option("--out", help="The key file to write; never overwritten.")],
+    public: Annotated[
+        Path | None, typer.Option("--public", help="Also write the public half, for recipients and for keyless checks.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an owner key, protected by a passphrase (Argon2id).
+
+    The passphrase comes from the file named by MEDVEIL_PASSPHRASE_FILE, or is asked for on the terminal.
+    """
+    from medveil.crypto.keyfile import OwnerKey, read_passphrase, save_key_file
+
+    passphrase = read_passphrase(confirm=True)
+    owner = OwnerKey.generate()
+    save_key_file(out, owner, passphrase)
+    if public is not None:
+        write_new(public, owner.public.to_bytes())
+    terminal.emit(
+        {
+            "ok": True,
+            "key": str(out),
+            "public": None if public is None else str(public),
+            "fingerprint": owner.public.fingerprint,
+        },
+        as_json=as_json,
+        text=lambda: terminal.out.print(
+            f"wrote {out}\nfingerprint {owner.public.fingerprint}\n"
+            "keep a copy in a safe place: without this file and its passphrase nothing can be restored"
+        ),
+    )
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet. Raises OutputExistsError."""
+    try:
+        with path.open("xb") as handle:
+            handle.write(data)
+    except FileExistsError:
+        raise OutputExistsError(f"{path} exists already: choose another name") from None
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("keygen")(keygen)

@@ -1,0 +1,65 @@
+"""The face of the package: few names, all working, quick to import, no optional package loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import medveil as mv
+
+EXTRAS = (
+    "cv2", "dcap_qvl", "dicomanonymizer", "dicomweb_client", "highdicom", "matplotlib", "monai", "nibabel",
+    "obstore", "paramiko", "pynetdicom", "ray", "reportlab", "scipy", "sklearn", "torch", "torchmetrics", "webdav4",
+)  # fmt: skip
+
+
+def test_names_are_pinned() -> None:
+    assert mv.__all__ == [
+        "Finding",
+        "MedicalImage",
+        "MedveilError",
+        "OwnerKey",
+        "Rectangle",
+        "Vault",
+        "protect",
+        "read",
+        "restore",
+        "verify",
+    ]
+    assert len(mv.__all__) <= 12
+
+
+@pytest.mark.parametrize("name", mv.__all__)
+def test_every_name_is_there_and_documented(name: str) -> None:
+    assert getattr(mv, name).__doc__
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = mv.nothing  # type: ignore[attr-defined]
+
+
+def _loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import medveil",
+        "import medveil.cli.main",
+        "import medveil as mv\nfor name in mv.__all__: getattr(mv, name)",
+    ],
+)
+def test_import_loads_no_extra(statement: str) -> None:
+    assert _loaded_by(statement).isdisjoint(EXTRAS)
+
+
+def test_import_alone_loads_next_to_nothing() -> None:
+    heavy = {"numpy", "numba", "pydicom", "imagecodecs", "cryptography", "rich", "typer", "pydantic"}
+    assert _loaded_by("import medveil").isdisjoint(heavy)
