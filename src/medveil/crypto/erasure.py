@@ -60,12 +60,12 @@ class Erasure:
     def encode(self, data: Buffer) -> tuple[bytes, ...]:
         """Return the n fragments of `data`, each `fragment_length(len(data))` bytes."""
         view = memoryview(data).cast("B")
-        pieces = self._pieces(view)
+        pieces = [bytes(piece) for piece in self._pieces(view)]
         if self.n == self.k or not view.nbytes:
-            return tuple(map(bytes, pieces)) + (b"",) * (self.n - self.k)
+            return (*pieces, *[b""] * (self.n - self.k))
         if self.k == 1:
-            return (bytes(pieces[0]),) * self.n
-        return (*map(bytes, pieces), *self._kernel.parity(self.k, self.n, view, pieces))
+            return (pieces[0],) * self.n
+        return (*pieces, *self._kernel.parity(self.k, self.n, view, pieces))
 
     def encode_into(self, data: Buffer, out: Sequence[memoryview | bytearray]) -> None:
         """Write the n fragments of `data` to n writable buffers of exactly `fragment_length(len(data))` bytes.

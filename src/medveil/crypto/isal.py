@@ -79,7 +79,7 @@ class DirectKernel:
     ) -> None:
         """Write the parity fragments; see `Kernel`."""
         del data
-        self._multiply(parity_rows(k, n), pieces, _arrays(out))
+        self._into(parity_rows(k, n), pieces, out)
 
     def make(self, k: int, n: int, have: Mapping[int, Buffer], wanted: Sequence[int], size: int) -> list[bytes]:
         """Return missing fragments; see `Kernel`."""
@@ -90,19 +90,27 @@ class DirectKernel:
         self, k: int, n: int, have: Mapping[int, Buffer], wanted: Sequence[int], out: Sequence[memoryview]
     ) -> None:
         """Write missing fragments; see `Kernel`."""
-        self._multiply(rows_from(k, n, tuple(have), tuple(wanted)), list(have.values()), _arrays(out))
+        self._into(rows_from(k, n, tuple(have), tuple(wanted)), list(have.values()), out)
 
     def _fresh(self, rows: Matrix, inputs: Sequence[Buffer]) -> list[bytes]:
-        out = np.empty((len(rows), len(inputs[0])), np.uint8)
-        self._multiply(rows, inputs, list(out))
+        size, count = len(inputs[0]), len(rows)
+        out = np.empty((count, size), np.uint8)
+        base = out.__array_interface__["data"][0]
+        self._multiply(rows, inputs, size, _POINTERS[count](*range(base, base + count * size, size)))
         return [row.tobytes() for row in out]
 
-    def _multiply(self, rows: Matrix, inputs: Sequence[Buffer], targets: Sequence[_Array]) -> None:
-        """Write sum_j rows[i][j] * inputs[j] to targets[i]; the arrays keep every buffer alive during the call."""
-        sources = [np.frombuffer(data, np.uint8) for data in inputs]
-        self._encode(
-            sources[0].size, len(sources), len(targets), self._tables(rows), _pointers(sources), _pointers(targets)
-        )
+    def _into(self, rows: Matrix, inputs: Sequence[Buffer], out: Sequence[memoryview]) -> None:
+        arrays = [np.frombuffer(data, np.uint8) for data in out]
+        self._multiply(rows, inputs, len(inputs[0]), _pointers(arrays))
+
+    def _multiply(self, rows: Matrix, inputs: Sequence[Buffer], size: int, targets: Any) -> None:
+        """Write sum_j rows[i][j] * inputs[j] to the i-th target; `inputs` and arrays outlive the call."""
+        count = len(inputs)
+        if all(type(data) is bytes for data in inputs):
+            self._encode(size, count, len(rows), self._tables(rows), _TEXTS[count](*inputs), targets)
+            return
+        arrays = [np.frombuffer(data, np.uint8) for data in inputs]
+        self._encode(size, count, len(rows), self._tables(rows), _pointers(arrays), targets)
 
     def _expand(self, rows: Matrix) -> bytes:
         """Return ISA-L's lookup tables of a matrix: 32 bytes an element."""
@@ -112,12 +120,13 @@ class DirectKernel:
         return tables.raw
 
 
-def _arrays(out: Sequence[memoryview]) -> list[_Array]:
-    return [np.frombuffer(data, np.uint8) for data in out]
+# Arrays of addresses, by length; of `bytes` objects ctypes takes the address itself.
+_POINTERS: Final = [ctypes.c_void_p * count for count in range(33)]
+_TEXTS: Final[list[Any]] = [ctypes.c_char_p * count for count in range(33)]
 
 
 def _pointers(arrays: Sequence[_Array]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(arrays))(*(array.__array_interface__["data"][0] for array in arrays))
+    return _POINTERS[len(arrays)](*(array.__array_interface__["data"][0] for array in arrays))
 
 
 class PyeclibKernel:
@@ -233,6 +242,7 @@ def _inverse(a: int) -> int:
     return _POWERS[255 - _LOGARITHMS[a]]
 
 
+@lru_cache(maxsize=512)
 def parity_rows(k: int, n: int) -> Matrix:
     """Return the n - k rows of the Cauchy matrix: 1 / (i xor j) for i from k, j below k."""
     return tuple(tuple(_inverse(i ^ j) for j in range(k)) for i in range(k, n))
