@@ -49,9 +49,9 @@ def keyed(key: bytes, *parts: Buffer) -> bytes:
 
 def _feed(hasher: blake3, parts: Iterable[Buffer]) -> None:
     for part in parts:
-        size = part.nbytes if isinstance(part, memoryview) else len(part)
-        hasher.update(size.to_bytes(8, "big"))
-        hasher.update(part)
+        data = part.cast("B") if isinstance(part, memoryview) else part
+        hasher.update(len(data).to_bytes(8, "big"))
+        hasher.update(data)
 
 
 class MerkleTree:
