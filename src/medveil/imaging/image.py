@@ -51,7 +51,7 @@ class MedicalImage:
     details: what a format wants to keep for its writer (never patient data).
     """
 
-    pixels: npt.NDArray[Any]
+    pixels: npt.NDArray[Any] = field(repr=False)
     bits_stored: int
     photometric: Photometric = Photometric.MONOCHROME2
     spacing: tuple[float, float, float] | None = None

@@ -1,0 +1,160 @@
+"""Frames of DICOM pixel data: checked before they are decoded, decoded by pydicom or, where it cannot, imagecodecs."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medveil.errors import InputError, UnsupportedError
+from medveil.imaging import codestream
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+Shape = tuple[int, int, int, int]
+
+_RLE = "1.2.840.10008.1.2.5"
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+_JPEG_FAMILY = "1.2.840.10008.1.2.4."
+_VIDEO = range(100, 113)
+
+
+def check(dataset: Dataset, syntax: str, shape: Shape) -> None:
+    """Compare every compressed frame's own header with the data set before a decoder allocates what it asks for.
+
+    Raises InputError where frames are missing or differ in size from the data set, UnsupportedError for video.
+    """
+    if syntax.startswith(_JPEG_FAMILY) and int(syntax.rsplit(".", maxsplit=1)[-1]) in _VIDEO:
+        raise UnsupportedError("a DICOM video (MPEG): protect it as bytes")
+    frames = _frames(dataset, shape)
+    if len(frames) < shape[0]:
+        raise InputError(f"{len(frames)} of {shape[0]} frames are in the file: it is truncated")
+    if not syntax.startswith(_JPEG_FAMILY):
+        return
+    for number, frame in enumerate(frames, start=1):
+        found = codestream.inspect(frame)
+        if (found.rows, found.columns, found.samples) != shape[1:]:
+            raise InputError(
+                f"frame {number} is {found.rows} x {found.columns} x {found.samples} in its own header and "
+                f"{shape[1]} x {shape[2]} x {shape[3]} in the data set: the file is damaged"
+            )
+
+
+def decode(dataset: Dataset, syntax: str, shape: Shape, preferred: str | None) -> tuple[npt.NDArray[Any], str]:
+    """Return the pixels (any layout of `shape`'s size) and their photometric interpretation after decoding."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        return _fallback(dataset, syntax, shape, error)
+    try:
+        array, meta = decoder.as_array(dataset, decoding_plugin=preferred or "")
+    except (NotImplementedError, RuntimeError) as error:
+        return _fallback(dataset, syntax, shape, error)
+    expected = int(np.prod(shape))
+    if array.size > expected:  # files with more frames than they declare
+        array = array.reshape(-1)[:expected]
+    return array, str(meta["photometric_interpretation"])
+
+
+def native_floats(dataset: Dataset, shape: Shape, keyword: str) -> npt.NDArray[Any]:
+    """Return Float Pixel Data or Double Float Pixel Data (PS3.3 C.7.6.24 and .25).
+
+    Raises InputError where the file holds fewer values than it declares.
+    """
+    little = dataset.original_encoding[1] is not False
+    dtype = np.dtype(("<" if little else ">") + ("f4" if keyword == "FloatPixelData" else "f8"))
+    data = dataset[keyword].value
+    count = int(np.prod(shape))
+    if len(data) < count * dtype.itemsize:
+        raise InputError(f"{len(data)} bytes of pixels where {count * dtype.itemsize} are declared: truncated")
+    return np.frombuffer(data, dtype, count)
+
+
+def _frames(dataset: Dataset, shape: Shape) -> list[bytes]:
+    from pydicom.encaps import generate_frames
+
+    table = dataset.get("ExtendedOffsetTable")
+    lengths = dataset.get("ExtendedOffsetTableLengths")
+    extended = (table, lengths) if table and lengths else None
+    found = []
+    for frame in generate_frames(dataset.PixelData, number_of_frames=shape[0], extended_offsets=extended):
+        found.append(frame)
+        if len(found) == shape[0]:
+            break
+    return found
+
+
+def _fallback(dataset: Dataset, syntax: str, shape: Shape, cause: Exception) -> tuple[npt.NDArray[Any], str]:
+    """Decode frame by frame with imagecodecs: 12-bit JPEG, frames that pydicom's plug-ins refuse, packed bits."""
+    photometric = str(dataset.PhotometricInterpretation)
+    allocated = int(dataset.BitsAllocated)
+    if allocated == 1 and syntax in (_RLE, DEFLATED_FRAMES):
+        return _packed_bits(dataset, syntax, shape), photometric
+    if syntax == DEFLATED_FRAMES and shape[3] == 1:
+        return _deflated(dataset, shape), photometric
+    if not syntax.startswith(_JPEG_FAMILY) or shape[3] != 1:
+        lines = str(cause).strip().splitlines() or [""]
+        raise UnsupportedError(f"DICOM pixels that no decoder here reads ({lines[0][:160]})") from cause
+    dtype = _dtype(dataset)
+    out = np.empty(shape[:3], dtype)
+    for index, frame in enumerate(_frames(dataset, shape)):
+        picture = _codec(codestream.inspect(frame).kind)(frame)
+        if picture.shape != shape[1:3] or picture.dtype.itemsize > dtype.itemsize:
+            raise InputError(f"frame {index + 1} decodes to {picture.dtype} {picture.shape}: the file is damaged")
+        out[index] = picture.astype(dtype)
+    return out, photometric
+
+
+def _codec(kind: str) -> Callable[[bytes], npt.NDArray[Any]]:
+    import imagecodecs
+
+    codecs: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
+        "jpeg": imagecodecs.jpeg_decode,
+        "jpeg-lossless": imagecodecs.ljpeg_decode,
+        "jpeg-ls": imagecodecs.jpegls_decode,
+        "j2k": imagecodecs.jpeg2k_decode,
+        "htj2k": imagecodecs.jpeg2k_decode,
+    }
+    return codecs[kind]
+
+
+def _dtype(dataset: Dataset) -> np.dtype[Any]:
+    kind = "i" if int(dataset.get("PixelRepresentation") or 0) else "u"
+    return np.dtype(f"{kind}{int(dataset.BitsAllocated) // 8}")
+
+
+def _deflated(dataset: Dataset, shape: Shape) -> npt.NDArray[Any]:
+    """Deflated Image Frame Compression (PS3.5 Annex A.4): raw deflate a frame, little-endian words."""
+    dtype = _dtype(dataset).newbyteorder("<")
+    size = shape[1] * shape[2] * dtype.itemsize
+    data = b"".join(_inflate(frame, size, number) for number, frame in enumerate(_frames(dataset, shape), start=1))
+    return np.frombuffer(data, dtype)
+
+
+def _packed_bits(dataset: Dataset, syntax: str, shape: Shape) -> npt.NDArray[Any]:
+    """1-bit frames, each compressed on its own after packing, first pixel in the lowest bit (PS3.5 8.1.1)."""
+    import imagecodecs
+
+    pixels = shape[1] * shape[2] * shape[3]
+    size = (pixels + 7) // 8
+    out = np.empty((shape[0], pixels), np.uint8)
+    for index, frame in enumerate(_frames(dataset, shape)):
+        if syntax == _RLE:
+            packed = imagecodecs.dicomrle_decode(frame, np.dtype("u1"), out=size)
+        else:
+            packed = _inflate(frame, size, index + 1)
+        out[index] = np.unpackbits(np.frombuffer(packed, np.uint8)[:size], bitorder="little")[:pixels]
+    return out
+
+
+def _inflate(frame: bytes, size: int, number: int) -> bytes:
+    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, size)
+    if len(data) < size:
+        raise InputError(f"frame {number} inflates to {len(data)} of {size} bytes: the file is truncated")
+    return data
