@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.conformance.store_suite import Conformance
 
 from medveil.errors import UsageError
 from medveil.stores.base import Store
@@ -13,7 +14,6 @@ from medveil.stores.directory import DirectoryStore
 from medveil.stores.faulty import FaultyStore
 from medveil.stores.memory import MemoryStore
 from medveil.stores.retry import RetryStore
-from tests.conformance.store_suite import Conformance
 
 OPENERS: dict[str, Callable[[Path], Store]] = {
     "memory": lambda _: MemoryStore(),

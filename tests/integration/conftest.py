@@ -1,0 +1,7 @@
+"""Real servers for the whole session; each is skipped, in one line, where its Debian package is missing."""
+
+from tests.integration.servers.nginx import nginx
+from tests.integration.servers.openssh import openssh
+from tests.integration.servers.swift import swift
+
+__all__ = ["nginx", "openssh", "swift"]
