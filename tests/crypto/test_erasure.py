@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,6 +208,16 @@ def test_without_the_library_pyeclib_does_it(monkeypatch: pytest.MonkeyPatch) ->
         assert isinstance(isal.best_kernel(), isal.PyeclibKernel)
     finally:
         isal.best_kernel.cache_clear()
+
+
+def test_views_of_words_count_in_bytes() -> None:
+    words = np.arange(100, dtype=np.uint16)
+    code = Erasure(2, 3)
+    fragments = code.encode(memoryview(words))
+    assert fragments == code.encode(words.tobytes())
+    views = {number: memoryview(np.frombuffer(fragments[number], np.uint16)) for number in (1, 2)}
+    assert code.decode(views, 200) == words.tobytes()
+    assert code.rebuild(views, 0) == fragments[0]
 
 
 def test_a_code_is_made_once() -> None:

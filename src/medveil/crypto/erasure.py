@@ -156,16 +156,17 @@ class Erasure:
 
     def _choose(self, fragments: Mapping[int, Buffer], size: int) -> dict[int, Buffer]:
         """Return k of the fragments, the lowest numbers first, all checked."""
-        for number, fragment in fragments.items():
+        checked: dict[int, Buffer] = {}
+        for number in sorted(fragments):
+            fragment = fragments[number]
+            checked[number] = fragment = fragment.cast("B") if isinstance(fragment, memoryview) else fragment
             if not 0 <= number < self.n:
                 raise InputError(f"there is no fragment {number}: a code of {self.n} counts from 0")
-            if memoryview(fragment).nbytes != size:
-                raise TamperedError(
-                    f"fragment {number} has {memoryview(fragment).nbytes} bytes where {size} belong: it was altered"
-                )
-        if len(fragments) < self.k:
-            raise UnrecoverableError(f"{len(fragments)} fragments are there and {self.k} are needed: find more parts")
-        return {number: fragments[number] for number in sorted(fragments)[: self.k]}
+            if len(fragment) != size:
+                raise TamperedError(f"fragment {number} has {len(fragment)} bytes where {size} belong: it was altered")
+        if len(checked) < self.k:
+            raise UnrecoverableError(f"{len(checked)} fragments are there and {self.k} are needed: find more parts")
+        return {number: checked[number] for number in list(checked)[: self.k]}
 
 
 @lru_cache(maxsize=64)

@@ -64,6 +64,7 @@ _MAX_FILE: Final = 4096
 _KDF: Final = {"name": "argon2id", "memory": 65536, "passes": 3, "lanes": 4}  # memory in KiB
 # What a file may ask for when it is read back: nothing weaker than it is worth, nothing that hurts.
 _KDF_BOUNDS: Final = {"memory": (65536, 262144), "passes": (3, 16), "lanes": (1, 16)}
+_EXISTS: Final = "{} exists already: a key file is never overwritten, choose another name"
 _WRONG: Final = "the passphrase does not open this key file, or the file was damaged"
 
 
@@ -158,11 +159,14 @@ def save_key_file(path: Path, key: OwnerKey | RecipientPrivateKey, passphrase: b
     file cannot be written.
     """
     _check_passphrase(passphrase)
+    path = Path(path)
+    if os.path.lexists(path):  # said before the slow part; what decides is the exclusive creation below
+        raise OutputExistsError(_EXISTS.format(path))
     kind, secret = ("owner", key.root) if isinstance(key, OwnerKey) else ("recipient", key.seed)
     header = {"v": _VERSION, "kind": kind, "kdf": _KDF, "salt": SYSTEM.bytes(SALT_SIZE)}
     stream = _stream_key(header, passphrase)
     record = header | {"commitment": stream.commitment, "sealed": stream.seal_chunk(0, secret)}
-    _write_new(Path(path), canonical.encode(record))
+    _write_new(path, canonical.encode(record))
 
 
 def load_key_file(path: Path, passphrase: bytes) -> OwnerKey:
@@ -292,9 +296,7 @@ def _write_new(path: Path, data: bytes) -> None:
             temporary.unlink()
         _sync_folder(path.parent)
     except FileExistsError:
-        raise OutputExistsError(
-            f"{path} exists already: a key file is never overwritten, choose another name"
-        ) from None
+        raise OutputExistsError(_EXISTS.format(path)) from None
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 

@@ -111,7 +111,8 @@ class StreamKey:
         Raises LimitError for a chunk or an index beyond the limits, InputError where `out` is too short, and
         UsageError where the index was sealed already: a nonce must not serve twice.
         """
-        size = _size(plaintext)
+        plaintext = _bytes_of(plaintext)
+        size = len(plaintext)
         if size > MAX_CHUNK:
             raise LimitError(f"a chunk of {size} bytes is larger than the {MAX_CHUNK} allowed")
         nonce = self._nonce_of(index)
@@ -135,7 +136,8 @@ class StreamKey:
         one beyond the limits, InputError where `out` is too short. After a refusal the part of `out` that was
         written to holds zeros.
         """
-        size = _size(ciphertext) - TAG_SIZE
+        ciphertext = _bytes_of(ciphertext)
+        size = len(ciphertext) - TAG_SIZE
         if size > MAX_CHUNK:
             raise LimitError(f"a chunk of {size} bytes is larger than the {MAX_CHUNK} allowed")
         nonce = self._nonce_of(index)
@@ -234,8 +236,9 @@ def check_chunk_length(index: int, length: int, *, last: bool, chunk: int) -> No
         raise TamperedError(f"chunk {index} has {length} bytes where {chunk} belong: the stream was altered")
 
 
-def _size(data: Buffer) -> int:
-    return data.nbytes if isinstance(data, memoryview) else len(data)
+def _bytes_of(data: Buffer) -> Buffer:
+    """Return the buffer with one element a byte; a view of 16-bit pixels counts in words."""
+    return data.cast("B") if isinstance(data, memoryview) else data
 
 
 def _part(out: memoryview | bytearray | None, size: int) -> memoryview | None:
