@@ -20,13 +20,11 @@ from functools import cache, lru_cache
 from typing import Any, Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from medveil.errors import UnsupportedError
 
 Buffer = bytes | bytearray | memoryview
 Matrix = tuple[tuple[int, ...], ...]
-_Array = npt.NDArray[np.uint8]
 
 _POLYNOMIAL: Final = 0x11D
 
@@ -100,17 +98,16 @@ class DirectKernel:
         return [row.tobytes() for row in out]
 
     def _into(self, rows: Matrix, inputs: Sequence[Buffer], out: Sequence[memoryview]) -> None:
-        arrays = [np.frombuffer(data, np.uint8) for data in out]
-        self._multiply(rows, inputs, len(inputs[0]), _pointers(arrays))
+        self._multiply(rows, inputs, len(inputs[0]), _POINTERS[len(out)](*map(_address, out)))
 
     def _multiply(self, rows: Matrix, inputs: Sequence[Buffer], size: int, targets: Any) -> None:
-        """Write sum_j rows[i][j] * inputs[j] to the i-th target; `inputs` and arrays outlive the call."""
+        """Write sum_j rows[i][j] * inputs[j] to the i-th target; the callers keep all buffers alive meanwhile."""
         count = len(inputs)
         if all(type(data) is bytes for data in inputs):
-            self._encode(size, count, len(rows), self._tables(rows), _TEXTS[count](*inputs), targets)
-            return
-        arrays = [np.frombuffer(data, np.uint8) for data in inputs]
-        self._encode(size, count, len(rows), self._tables(rows), _pointers(arrays), targets)
+            sources = _TEXTS[count](*inputs)
+        else:
+            sources = _POINTERS[count](*map(_address, inputs))
+        self._encode(size, count, len(rows), self._tables(rows), sources, targets)
 
     def _expand(self, rows: Matrix) -> bytes:
         """Return ISA-L's lookup tables of a matrix: 32 bytes an element."""
@@ -125,8 +122,11 @@ _POINTERS: Final = [ctypes.c_void_p * count for count in range(33)]
 _TEXTS: Final[list[Any]] = [ctypes.c_char_p * count for count in range(33)]
 
 
-def _pointers(arrays: Sequence[_Array]) -> ctypes.Array[ctypes.c_void_p]:
-    return _POINTERS[len(arrays)](*(array.__array_interface__["data"][0] for array in arrays))
+def _address(data: Buffer) -> int:
+    """Return where a non-empty buffer lies in memory."""
+    if isinstance(data, bytes) or (isinstance(data, memoryview) and data.readonly):
+        return int(np.frombuffer(data, np.uint8).__array_interface__["data"][0])
+    return ctypes.addressof(ctypes.c_char.from_buffer(data))  # several times quicker, for writable buffers only
 
 
 class PyeclibKernel:
