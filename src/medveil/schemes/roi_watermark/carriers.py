@@ -1,0 +1,173 @@
+"""How a share travels: as bytes, as a PNG of 8 or 16 bits, or as a DICOM Secondary Capture.
+
+bytes: header | containers | record. The pictures hold the same bytes as rows of words: the header in the first rows,
+the planes one below the other, the record in the last rows; the rest of a row that is not filled is zero. A picture
+may be stored again without loss by another program; a lossy one is refused by its pixels.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from medveil.errors import FormatError, InputError, LimitError, TamperedError
+from medveil.schemes.base import Part
+from medveil.schemes.roi_watermark.share import HEADER_SIZE, MAGIC, MAX_RECORD, MAX_SAMPLES, Header, Share
+
+CARRIERS: Final = ("png", "dicom", "bytes")
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG: Final = b"\xff\xd8\xff"
+_PREAMBLE: Final = 128
+_MOST_WORDS: Final = 4 * MAX_SAMPLES + MAX_RECORD
+_IDAT: Final = 1 << 30
+_DICOM_ROWS: Final = 4096
+
+Array = npt.NDArray[Any]
+
+
+def pack(share: Share, carrier: str) -> Part:
+    """Return the part that one cloud gets. Raises InputError for an unknown carrier."""
+    if carrier == "bytes":
+        body = np.ascontiguousarray(share.containers).tobytes()
+        return Part(share.header.index, share.header.pack() + body + share.record, "application/octet-stream", ".bin")
+    if carrier == "png":
+        return Part(share.header.index, _write_png(_to_rows(share)), "image/png", ".png")
+    if carrier == "dicom":
+        from medveil.schemes.roi_watermark.secondary_capture import write
+
+        return Part(share.header.index, write(_to_frames(share)), "application/dicom", ".dcm")
+    raise InputError(f"there is no carrier {carrier!r}: choose one of {', '.join(CARRIERS)}")
+
+
+def unpack(data: bytes) -> Share:
+    """Read a share from whatever carrier it is in.
+
+    Raises FormatError for what is no share, TamperedError for one that was cut, changed beyond reading or resized,
+    LimitError for one that claims more than the documented bounds.
+    """
+    if data[:4] == MAGIC:
+        return _from_bytes(data)
+    if data.startswith(_PNG):
+        return _from_rows(_read_png(data))
+    if data.startswith(_JPEG):
+        raise FormatError("a share was stored again as JPEG, which loses bits: fetch the share as it was written")
+    if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
+        from medveil.schemes.roi_watermark.secondary_capture import read
+
+        return _from_rows(read(data))
+    raise FormatError("not a share of this scheme: expected its bytes, a PNG or a DICOM file")
+
+
+def looks_protected(pixels: Array, original: bytes | None) -> bool:
+    """Whether an image, or the file that it came from, is itself a share of this scheme."""
+    start = np.ascontiguousarray(pixels).reshape(-1)[:4].tobytes()[:4]
+    return start == MAGIC or (original is not None and original[:4] == MAGIC)
+
+
+def _from_bytes(data: bytes) -> Share:
+    header = Header.unpack(data[:HEADER_SIZE])
+    body = header.container_size
+    if len(data) != HEADER_SIZE + body + header.record_size:
+        raise TamperedError(
+            f"share {header.index} has {len(data)} bytes where {HEADER_SIZE + body + header.record_size} belong: "
+            "it was truncated or added to"
+        )
+    containers = np.frombuffer(data, header.word, body // header.word.itemsize, HEADER_SIZE)
+    return Share(header, containers.reshape(header.container_shape), data[HEADER_SIZE + body :])
+
+
+def _to_rows(share: Share) -> Array:
+    """Lay a share out as (rows, columns) words."""
+    header, word = share.header, share.header.word
+    width = header.container_shape[2]
+    top = _filled_rows(header.pack(), word, width)
+    bottom = _filled_rows(share.record, word, width)
+    return np.concatenate((top, share.containers.reshape(-1, width), bottom))
+
+
+def _filled_rows(data: bytes, word: np.dtype[Any], width: int) -> Array:
+    row = width * word.itemsize
+    return np.frombuffer(data.ljust(-(-len(data) // row) * row, b"\x00"), word).reshape(-1, width)
+
+
+def _to_frames(share: Share) -> Array:
+    """Lay a share out as (frames, rows, columns) words with at most 4096 rows a frame, zero rows at the end."""
+    rows = _to_rows(share)
+    height = min(rows.shape[0], _DICOM_ROWS)
+    missing = -rows.shape[0] % height
+    return np.pad(rows, ((0, missing), (0, 0))).reshape(-1, height, rows.shape[1])
+
+
+def _from_rows(rows: Array) -> Share:
+    """Read a share from (rows, columns) words; rows of zeros may follow."""
+    width, size = rows.shape[1], rows.dtype.itemsize
+    little = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<"))
+    head_rows = -(-HEADER_SIZE // (width * size))
+    head = little[:head_rows].tobytes()
+    header = Header.unpack(head[:HEADER_SIZE])
+    planes, height, columns = header.container_shape
+    record_rows = -(-header.record_size // (width * size))
+    needed = head_rows + planes * height + record_rows
+    if columns != width or header.word.itemsize != size:
+        raise TamperedError(f"share {header.index} is {width} columns wide where {columns} belong: it was resized")
+    if rows.shape[0] < needed:
+        raise TamperedError(f"share {header.index} has {rows.shape[0]} rows where {needed} belong: it was truncated")
+    body = little[head_rows : head_rows + planes * height].reshape(planes, height, columns)
+    tail = little[head_rows + planes * height :].tobytes()
+    stray = any(head[HEADER_SIZE:]) or any(tail[header.record_size :])
+    return Share(header, body.view(header.word), tail[: header.record_size], stray)
+
+
+def _write_png(rows: Array) -> bytes:
+    """Write (rows, columns) words as a grey PNG with stored (not deflated) blocks: noise does not compress."""
+    height, width = rows.shape
+    raw = np.zeros((height, 1 + width * rows.dtype.itemsize), np.uint8)
+    big = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder(">")).view(np.uint8)
+    raw[:, 1:] = big.reshape(height, -1)
+    stream = memoryview(zlib.compress(raw.reshape(-1).data, 0))
+    pieces = [_PNG, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * rows.dtype.itemsize, 0, 0, 0, 0))]
+    pieces += [_chunk(b"IDAT", stream[i : i + _IDAT]) for i in range(0, len(stream), _IDAT)]
+    return b"".join([*pieces, _chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, data: bytes | memoryview) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+def _read_png(data: bytes) -> Array:
+    """Read a grey PNG of 8 or 16 bits, every chunk's check verified, into (rows, columns) words."""
+    kinds, at = [], len(_PNG)
+    view = memoryview(data)
+    while at < len(data):
+        if at + 12 > len(data):
+            raise TamperedError("a share's PNG was truncated: fetch the share again")
+        (length,) = struct.unpack_from(">I", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise TamperedError("a share's PNG was truncated: fetch the share again")
+        if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise TamperedError("a share's PNG was changed: a chunk's check fails, fetch the share again")
+        kinds.append(data[at + 4 : at + 8])
+        at = end
+        if kinds[-1] == b"IEND":
+            break
+    if at != len(data) or not kinds or kinds[0] != b"IHDR" or kinds[-1] != b"IEND" or b"IDAT" not in kinds:
+        raise TamperedError("a share's PNG was truncated or added to: fetch the share again")
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, len(_PNG) + 8)
+    if colour != 0 or depth not in (8, 16) or not width or not height:
+        raise FormatError("a share's PNG is not grey of 8 or 16 bits: it was converted, fetch it as it was written")
+    if width * height > _MOST_WORDS:
+        raise LimitError(f"a share's PNG claims {height} rows of {width} pixels: more than this program handles")
+    import imagecodecs
+
+    try:
+        rows = imagecodecs.png_decode(data)
+    except (RuntimeError, ValueError):
+        raise TamperedError("a share's PNG cannot be read: it was changed, fetch the share again") from None
+    if rows.shape != (height, width) or rows.dtype.itemsize * 8 != depth:
+        raise FormatError("a share's PNG is not grey of 8 or 16 bits: it was converted, fetch it as it was written")
+    return np.ascontiguousarray(rows)
