@@ -1,0 +1,1 @@
+"""The protocols that a program can run on: three servers on replicated shares, or plain fixed point."""

@@ -1,0 +1,1 @@
+"""Replicated secret sharing among three semi-honest parties, honest majority."""
