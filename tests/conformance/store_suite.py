@@ -253,7 +253,7 @@ class Conformance:
                     assert store.get(name, offset=worker) == data[worker:]
                     if turn % 2:
                         store.delete(name)
-            except BaseException as error:
+            except (StoreError, AssertionError) as error:
                 failures.append(error)
 
         threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]

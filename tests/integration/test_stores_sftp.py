@@ -35,11 +35,17 @@ def open_folder(server: OpenSSH, **changes: object) -> Store:
     return open_store({key: value for key, value in (table | changes).items() if value is not None})
 
 
+@pytest.fixture(scope="module")
+def served(openssh: OpenSSH) -> Iterator[Store]:
+    """One store for all tests: its connections are kept."""
+    with open_folder(openssh) as store:
+        yield store
+
+
 class TestOpenSSH(Conformance):
-    @pytest.fixture(scope="class")
-    def store(self, openssh: OpenSSH) -> Iterator[Store]:
-        with open_folder(openssh) as store:
-            yield store
+    @pytest.fixture
+    def store(self, served: Store) -> Store:
+        return served
 
     def test_lists_no_unfinished_or_foreign_file(self, store: Store, openssh: OpenSSH, place: str) -> None:
         folder = openssh.root / place
@@ -66,7 +72,7 @@ class TestOpenSSH(Conformance):
 
 def test_a_locked_key_opens_with_its_passphrase(openssh: OpenSSH, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFTP_PASSPHRASE", openssh.passphrase)
-    with open_folder(openssh, key_file=openssh.locked_key_file, passphrase_env="SFTP_PASSPHRASE") as store:
+    with open_folder(openssh, key_file=openssh.locked_key_file, passphrase_env="SFTP_PASSPHRASE")  as store:  # noqa: S106 - the name of a variable
         store.check()
 
 

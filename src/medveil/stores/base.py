@@ -283,10 +283,11 @@ class Store(ABC):
         """Let go of connections."""
 
 
-def short_read(store: str, name: str, got: int, wanted: int) -> StoreUnavailableError:
-    """Return the error for a read that came back too short."""
+def short_read(store: str, name: str, got: int, wanted: int, *, transient: bool = True) -> StoreUnavailableError:
+    """Return the error for a read that came back too short; not transient where the object itself is."""
     return StoreUnavailableError(
-        f"store {store} gave {got} of {wanted} bytes of {name}: the object is cut short or the answer was"
+        f"store {store} gave {got} of {wanted} bytes of {name}: the object is cut short or the answer was",
+        transient=transient,
     )
 
 
@@ -298,9 +299,7 @@ def check_range(store: str, name: str, total: int, offset: int, length: int | No
     """
     available = max(0, total - offset)
     if length is not None and available < length:
-        error = short_read(store, name, available, length)
-        error.transient = False
-        raise error
+        raise short_read(store, name, available, length, transient=False)
     count = available if length is None else length
     if count > limit:
         raise LimitError(f"{count} bytes of {name} in store {store} are more than the limit of {limit} for one read")

@@ -3,6 +3,9 @@
 Write-once: a server that knows conditional writes (``If-None-Match: *``) decides exactly. One that answers "not
 implemented" (Swift) is asked first whether the name is taken, which two racing writers can both pass; so names must
 not be reused across writers there, and the vault's are not: they are hashes or carry a random number.
+Redirects: obstore follows those of requests without a body, without our credentials when they lead to another host,
+and has no switch for it; so what comes back may be from elsewhere, as with any server that lies. Uploads are not
+redirected, and an endpoint with TLS is never left for one without.
 An object shows only once it is complete, also when it travels in parts; parts of an upload that died stay hidden at
 the server until a lifecycle rule of the bucket removes them.
 """
@@ -44,6 +47,7 @@ _MOST_PARTS: Final = 9_000  # S3 allows 10,000
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z.]{1,64})</Code>")
 _FULL_CODES: Final = {"QuotaExceeded", "EntityTooLarge", "InsufficientStorage", "StorageFull", "XMinioStorageFull"}
+_EXPIRED_CODES: Final = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}  # AWS sends them with status 400
 _PASSING: Final = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -196,7 +200,7 @@ class S3Store(Store):
                 got += memoryview(chunk)
         except (obstore.exceptions.BaseError, OSError) as error:
             if _status(error) == 416:
-                raise short_read(self.name, name, 0, length or 0) from None
+                raise short_read(self.name, name, 0, length or 0, transient=False) from None
             raise self._translated(error, name) from None
         if len(got) != count:
             raise short_read(self.name, name, len(got), count)
@@ -207,7 +211,8 @@ class S3Store(Store):
             return self._head(name)
         except ObjectMissingError:
             # The answer to HEAD has no body to tell a missing object from a missing bucket; that to GET has.
-            return len(self._read(name, 0, 1, 1))
+            self._read(name, 0, 1, 1)
+            return self._head(name)
 
     def _head(self, name: str) -> int:
         import obstore
@@ -215,6 +220,8 @@ class S3Store(Store):
         try:
             return int(obstore.head(self._bucket, name)["size"])
         except (obstore.exceptions.BaseError, OSError) as error:
+            if _status(error) == 400:
+                self._read(name, 0, 1, 1)  # says more, for instance that a token expired
             raise self._translated(error, name) from None
 
     def _names(self, prefix: str) -> Iterator[str]:
@@ -266,14 +273,13 @@ class S3Store(Store):
             return StoreUnavailableError(f"store {self.name} has no such bucket ({said}): make it", transient=False)
         if isinstance(error, FileNotFoundError) or status == 404:
             return ObjectMissingError(f"store {self.name} holds no object {name}")
-        if status in (401, 403) or isinstance(
-            error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError
-        ):
+        if status == 507 or code in _FULL_CODES:
+            return StoreFullError(f"store {self.name} has no room for {name} ({said}): make room or raise the quota")
+        denied = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
+        if denied or status in (401, 403) or code in _EXPIRED_CODES:
             return StoreUnavailableError(
                 f"store {self.name} refuses our credentials ({said}): renew them or their rights", transient=False
             )
-        if status == 507 or code in _FULL_CODES:
-            return StoreFullError(f"store {self.name} has no room for {name} ({said}): make room or raise the quota")
         if status is not None and 300 <= status < 400:
             return StoreUnavailableError(
                 f"store {self.name} redirects elsewhere ({said}), which is refused: check endpoint and region",

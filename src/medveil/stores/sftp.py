@@ -58,7 +58,7 @@ class SFTPConfig(StoreConfig):
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     user: Annotated[str, Field(min_length=1, max_length=64)]
-    path: Annotated[str, Field(pattern=r"^/[^\0]*$", max_length=1000)]
+    path: Annotated[str, Field(pattern=r"^/[^\x00]*$", max_length=1000)]
     key_file: Path | None = None
     passphrase_env: str | None = None
     passphrase_file: Path | None = None
@@ -109,7 +109,7 @@ class SFTPStore(Store):
     def _client(self) -> SSHClient:
         """Return a client, not yet connected, that knows the server's key and no other."""
         import paramiko
-        from paramiko.hostkeys import HostKeyEntry
+        from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
         config = self._config
         client = paramiko.SSHClient()
@@ -118,7 +118,7 @@ class SFTPStore(Store):
             label = config.host if config.port == 22 else f"[{config.host}]:{config.port}"
             try:
                 entry = HostKeyEntry.from_line(f"{label} {config.host_key.strip()}")
-            except paramiko.SSHException:
+            except (paramiko.SSHException, InvalidHostKey):
                 entry = None
             if entry is None or entry.key is None:
                 raise ConfigError(f"store {config.name!r}: host_key is no public key of the form 'ssh-ed25519 AAAA...'")
@@ -127,7 +127,7 @@ class SFTPStore(Store):
             path = config.known_hosts or Path("~/.ssh/known_hosts").expanduser()
             try:
                 client.load_host_keys(str(path))
-            except OSError:
+            except (OSError, InvalidHostKey):
                 raise ConfigError(
                     f"store {config.name!r}: {path} cannot be read: pin the server's key with host_key"
                 ) from None
@@ -361,6 +361,7 @@ class SFTPStore(Store):
 
     def _translated(self, error: Exception, name: str) -> StoreError:
         import paramiko
+        from paramiko.ssh_exception import NoValidConnectionsError
 
         what = f"store {self.name} at {self._config.host}"
         if isinstance(error, FileNotFoundError):
@@ -377,7 +378,8 @@ class SFTPStore(Store):
             return StoreUnavailableError(
                 f"{what} denies access to {name}: give {self._config.user} the right to it", transient=False
             )
-        if isinstance(error, OSError) and error.errno is None and not isinstance(error, TimeoutError):
+        no_route = isinstance(error, TimeoutError | NoValidConnectionsError)
+        if isinstance(error, OSError) and error.errno is None and not no_route:
             return StoreError(f"{what} failed on {name} without saying why: look for a full disk at the server")
         return StoreUnavailableError(f"{what} did not answer for {name} ({type(error).__name__})")
 

@@ -188,7 +188,7 @@ class WebDAVStore(Store):
         span = {} if length is None else {"Range": f"bytes={offset}-{offset + length - 1}"}
         with self._answer("GET", name, headers=span) as answer:
             if answer.status_code == 416:
-                raise _not_transient(short_read(self.name, name, 0, length or 0))
+                raise short_read(self.name, name, 0, length or 0, transient=False)
             if answer.status_code not in (200, 206):
                 raise self._refusal(answer, name)
             start, total = self._extent(answer, name)
@@ -367,11 +367,6 @@ class WebDAVStore(Store):
 
 def _number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19
-
-
-def _not_transient(error: StoreUnavailableError) -> StoreUnavailableError:
-    error.transient = False
-    return error
 
 
 def _retry_after(value: str) -> float | None:

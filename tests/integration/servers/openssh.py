@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def run_openssh(folder: Path) -> Iterator[OpenSSH]:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's fixed folder to shed privileges in
     folder.chmod(0o755)
     host, ours, stranger = (Ed25519PrivateKey.generate() for _ in range(3))
-    passphrase = "open sesame"
+    passphrase = secrets.token_urlsafe(12)
     _write_key(folder / "host_key", host)
     _write_key(folder / "key", ours)
     _write_key(folder / "locked_key", ours, passphrase)

@@ -107,7 +107,8 @@ def run_swift(folder: Path) -> Iterator[Swift]:
     ports = dict(zip((*BACKENDS, "proxy", "no_cache"), free_ports(5), strict=True))
     (folder / "devices" / "disk").mkdir(parents=True)
     (folder / "swift.conf").write_text(
-        f"[swift-hash]\nswift_hash_path_prefix = {secrets.token_hex(8)}\nswift_hash_path_suffix = {secrets.token_hex(8)}\n"
+        f"[swift-hash]\nswift_hash_path_prefix = {secrets.token_hex(8)}\n"
+        f"swift_hash_path_suffix = {secrets.token_hex(8)}\n"
         "[storage-policy:0]\nname = only\ndefault = yes\n"
     )
     common = {"folder": folder, "user": getpass.getuser()}
