@@ -60,12 +60,13 @@ SAMPLES = (
     ),
     Sample(
         "mr-brain.nii", "MR volume of the brain, 25 slices of 41 x 33, 16 bit, big endian",
-        "github.com/nipy/nibabel, nibabel/tests/data/anatomical.nii", "MIT-nibabel", "M. Brett and nibabel contributors",
+        "github.com/nipy/nibabel, nibabel/tests/data/anatomical.nii", "MIT-nibabel",
+        "M. Brett and nibabel contributors",
         "1c089f37b6597a38bb4157a1e1b3f7f13f1bc9d4e7a8cfdfaf91d85cd8f66594",
     ),
     Sample(
-        "mr-brain-glioma.jpg", "MR slice of a brain with a glioma, 224 x 224, JPEG", f"{_BRAIN} (Te-gl_0055)", "CC0-1.0",
-        "Cheng 2017", "bdb85ed70d326e86c722b9b5e34dbd066366d884260cb623cd69b1336473d515",
+        "mr-brain-glioma.jpg", "MR slice of a brain with a glioma, 224 x 224, JPEG", f"{_BRAIN} (Te-gl_0055)",
+        "CC0-1.0", "Cheng 2017", "bdb85ed70d326e86c722b9b5e34dbd066366d884260cb623cd69b1336473d515",
     ),
     Sample(
         "mr-brain-meningioma.jpg", "MR slice of a brain with a meningioma, 224 x 224, JPEG", f"{_BRAIN} (Te-me_0042)",
