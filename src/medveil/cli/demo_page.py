@@ -65,9 +65,9 @@ overflow-wrap:anywhere}ul.findings{font-size:.92rem}
 
 def data_uri(picture: Picture) -> str:
     """Return a picture as a PNG data URI."""
-    from medveil.imaging import raster
+    from medveil.imaging.raster import encode_png
 
-    return "data:image/png;base64," + base64.b64encode(raster.encode_png(picture)).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(encode_png(picture)).decode("ascii")
 
 
 def _panel(panel: Panel) -> str:

@@ -219,7 +219,7 @@ def parse_roi(texts: Sequence[str]) -> ROI:
     """Parse regions of interest as the command line writes them."""
     from medveil.imaging import roi
 
-    return tuple(roi.parse(text) for text in texts)
+    return roi.parse_all(texts)
 
 
 def scheme_of(bundle: Path) -> str:
@@ -296,18 +296,23 @@ def merge(restored: Restored, findings: tuple[Finding, ...]) -> Restored:
 
 
 def file_bytes(restored: Restored, suffix: str) -> bytes:
-    """Return the restored original file, or for an image without one a PNG or TIFF by the output's suffix."""
+    """Return the restored original file, or for an image without one a PNG or TIFF by the output's suffix.
+
+    Raises UsageError where pixels without a file are to be written in another form.
+    """
     from medveil.imaging import raster
     from medveil.imaging.image import OpaqueFile
 
     image = restored.image
-    if isinstance(image, OpaqueFile) or image.original is not None:
-        original = image.original
-        if original is not None:
-            return original
     if isinstance(image, OpaqueFile):
-        raise UnrecoverableError("the restored file is empty")
-    return raster.encode(image, suffix)
+        return image.original
+    if image.original is not None:
+        return image.original
+    if suffix.lower() == ".png" and image.frames == 1:
+        return raster.encode_png(image.pixels[0])
+    if suffix.lower() in (".tif", ".tiff"):
+        return raster.encode_tiff(image.pixels)
+    raise UsageError("the parts hold pixels without their file: name the output .tiff, or .png for a single frame")
 
 
 def write_map(checked: Verified, target: Path, *, force: bool) -> None:
