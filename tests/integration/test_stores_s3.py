@@ -54,8 +54,27 @@ class TestSwift(Conformance):
                 inner.get("outer")
 
 
+def test_an_interrupted_upload_leaves_no_hidden_parts(swift: Swift, tmp_path: Path) -> None:
+    def breaks() -> Iterator[bytes]:
+        yield bytes(9 << 20)
+        yield bytes(9 << 20)
+        raise OSError(5, "the scanner was unplugged")
+
+    def kept() -> int:
+        return sum(1 for _ in swift.devices.rglob("*.data"))
+
+    with open_account(swift, swift.accounts[1], tmp_path) as store:
+        before = kept()
+        with pytest.raises(OSError, match="unplugged"):
+            store.put("object", breaks())
+        assert kept() == before
+        store.put("object", [bytes(9 << 20)] * 2)
+        assert kept() > before
+
+
 def test_two_accounts_are_two_clouds(swift: Swift, tmp_path: Path) -> None:
     one, two = (open_account(swift, account, tmp_path) for account in swift.accounts)
+    assert one.provider != two.provider
     one.put("only-in-one", content("cloud", 1000))
     assert "only-in-one" not in set(two.list())
     with pytest.raises(ObjectMissingError):

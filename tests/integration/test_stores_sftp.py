@@ -72,7 +72,7 @@ class TestOpenSSH(Conformance):
 
 def test_a_locked_key_opens_with_its_passphrase(openssh: OpenSSH, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFTP_PASSPHRASE", openssh.passphrase)
-    with open_folder(openssh, key_file=openssh.locked_key_file, passphrase_env="SFTP_PASSPHRASE")  as store:  # noqa: S106 - the name of a variable
+    with open_folder(openssh, key_file=openssh.locked_key_file, passphrase_env="SFTP_PASSPHRASE") as store:  # noqa: S106 - the name of a variable
         store.check()
 
 

@@ -208,9 +208,20 @@ S3_CODES: dict[str, tuple[int, type[MedveilError], str]] = {
 def test_codes_of_s3(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     status, error, message = S3_CODES[code]
     behaviour = say(status, s3_error(code))
+    with (
+        misbehaving(behaviour) as server,
+        open_at("s3", server, monkeypatch) as store,
+        pytest.raises(error, match=message),
+    ):
+        store.put("object", DATA)
+
+
+def test_an_expired_token_is_seen_where_the_answer_has_no_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HEAD has none; a put in parts begins with one."""
+    behaviour = say(400, s3_error("ExpiredToken"))
     with misbehaving(behaviour) as server, open_at("s3", server, monkeypatch) as store:
-        for ask in (lambda: store.put("object", DATA), lambda: store.put("object", bytes(9 << 20))):
-            with pytest.raises(error, match=message):
+        for ask in (lambda: store.put("object", bytes(9 << 20)), lambda: store.size("object")):
+            with pytest.raises(StoreUnavailableError, match="ExpiredToken"):
                 ask()
 
 

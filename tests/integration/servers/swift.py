@@ -89,9 +89,10 @@ class Account:
 
 @dataclass(frozen=True)
 class Swift:
-    """A running server; accounts: two that cannot see each other."""
+    """A running server; accounts: two that cannot see each other; devices: where it keeps their bytes."""
 
     endpoint: str
+    devices: Path
     accounts: tuple[Account, Account]
 
 
@@ -125,7 +126,7 @@ def run_swift(folder: Path) -> Iterator[Swift]:
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
         for account in accounts:
             _make_bucket(endpoint, account)
-        yield Swift(endpoint, accounts)
+        yield Swift(endpoint, folder / "devices", accounts)
 
 
 def _make_bucket(endpoint: str, account: Account) -> None:
