@@ -28,7 +28,10 @@ _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Header of one compressed picture; `kind` is jpeg, jpeg-lossless, jpeg-ls, j2k, htj2k or png."""
+    """Header of one compressed picture; `kind` is jpeg, jpeg-lossless, jpeg-ls, j2k, htj2k or png.
+
+    colour: "rgb" or "ycbcr" where a JPEG picture says so itself (component names, Adobe or JFIF segment), else None.
+    """
 
     kind: str
     rows: int
@@ -36,6 +39,7 @@ class Codestream:
     samples: int
     bits: int
     signed: bool = False
+    colour: str | None = None
 
     @property
     def decoded_bytes(self) -> int:
@@ -115,7 +119,7 @@ def _j2k(data: bytes, at: int) -> Codestream:
 
 
 def _jpeg(data: bytes) -> Codestream:
-    at = 2
+    at, colour = 2, None
     while True:
         if data[at] != 0xFF:
             raise InputError("a JPEG picture whose markers are damaged before its size is said")
@@ -133,5 +137,12 @@ def _jpeg(data: bytes) -> Codestream:
         (length,) = struct.unpack_from(">H", data, at + 2)
         if marker in _SOF_KINDS:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", data, at + 4)
-            return Codestream(_SOF_KINDS[marker], rows, columns, samples, bits)
+            names = bytes(data[at + 10 + 3 * index] for index in range(samples))
+            colour = "rgb" if names in (b"RGB", b"rgb") else colour
+            return Codestream(_SOF_KINDS[marker], rows, columns, samples, bits, colour=colour)
+        segment = data[at + 4 : at + 2 + length]
+        if marker == 0xE0 and segment.startswith(b"JFIF\0"):
+            colour = "ycbcr"
+        elif marker == 0xEE and segment.startswith(b"Adobe") and len(segment) >= 12:
+            colour = "ycbcr" if segment[11] else "rgb"
         at += 2 + length

@@ -100,8 +100,9 @@ def deidentify(data: bytes, *, key: bytes, options: Options | None = None) -> De
 
     key: at least `KEY_BYTES` secret random bytes; the same key gives the same pseudonym, UIDs and date shift, and
     without it none of them can be linked to the original by guessing.
-    Raises InputError where the file is damaged or the key too short, UnsupportedError for DICOMDIR
-    and transfer syntaxes that pydicom does not write, MissingExtraError without dicom-anonymizer. Nothing is handed out unless the whole file was cleaned.
+    Raises InputError where the file is damaged or the key too short, UnsupportedError for DICOMDIR and transfer
+    syntaxes that are not written here, MissingExtraError without dicom-anonymizer. Nothing is handed out unless the
+    whole file was cleaned.
     """
     if len(key) < KEY_BYTES:
         raise InputError(f"a pseudonym key of {len(key)} bytes: give at least {KEY_BYTES} random bytes")

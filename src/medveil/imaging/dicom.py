@@ -5,12 +5,14 @@ planar colour becomes pixel-interleaved; YBR_FULL, YBR_FULL_422, YBR_ICT and YBR
 conversion; PALETTE COLOR keeps its indices (`apply_palette`); bits beyond Bits Stored are cleared; 1-bit data is
 unpacked to bytes of 0 and 1; float and double float pixel data keep their type. `original` stays the file itself.
 
-Decoders: pydicom's own for native data, python-gdcm for JPEG, CharLS for JPEG-LS, OpenJPEG for JPEG 2000 (HTJ2K
-too), and imagecodecs (`imaging.dicom_frames`) where those refuse. pylibjpeg-libjpeg is GPL and never used.
+Decoders: pydicom's own for native data, libjpeg-turbo (imagecodecs) for JPEG of 8 to 16 bits, CharLS for JPEG-LS,
+OpenJPEG for JPEG 2000 (HTJ2K too), and imagecodecs where those refuse (`imaging.dicom_frames`). Never used:
+pylibjpeg-libjpeg, which is GPL, and GDCM, whose exceptions on damaged JPEG data end the whole process.
 """
 
 from __future__ import annotations
 
+import struct
 import threading
 import warnings
 import zlib
@@ -34,7 +36,7 @@ MEDIA_TYPE = "application/dicom"
 # What pydicom and the decoders under it raise on damaged files: none of them promises less.
 DECODER_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
-    RuntimeError, TypeError, ValueError, zlib.error,
+    RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
 _PIXEL_TAGS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
@@ -44,21 +46,7 @@ _PHOTOMETRIC = {
     "RGB": Photometric.RGB,
     "PALETTE COLOR": Photometric.PALETTE_COLOR,
 }
-_PREFERRED_DECODER = {  # one decoder a syntax, so that lossy pictures do not depend on what else is installed
-    "1.2.840.10008.1.2.4.50": "gdcm",
-    "1.2.840.10008.1.2.4.57": "gdcm",
-    "1.2.840.10008.1.2.4.70": "gdcm",
-    "1.2.840.10008.1.2.4.80": "pyjpegls",
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
-    "1.2.840.10008.1.2.4.90": "pylibjpeg",
-    "1.2.840.10008.1.2.4.91": "pylibjpeg",
-    "1.2.840.10008.1.2.4.201": "pylibjpeg",
-    "1.2.840.10008.1.2.4.202": "pylibjpeg",
-    "1.2.840.10008.1.2.4.203": "pylibjpeg",
-    "1.2.840.10008.1.2.5": "pylibjpeg",
-}
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_CODESTREAM_PREFIX = "1.2.840.10008.1.2.4."
 
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
@@ -112,7 +100,7 @@ def open_dataset(data: bytes, *, limit: int = codestream.DEFAULT_LIMIT) -> Datas
     Raises InputError where it is not one, LimitError where a deflated data set would inflate beyond `limit`.
     """
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     if not looks_like(data):
         raise InputError("not a DICOM file: neither a DICM prefix nor a data set at its start")
@@ -122,7 +110,7 @@ def open_dataset(data: bytes, *, limit: int = codestream.DEFAULT_LIMIT) -> Datas
     try:
         with quiet():
             dataset = dcmread(BytesIO(data), force=True)
-    except (*DECODER_ERRORS, InvalidDicomError) as error:
+    except (*DECODER_ERRORS, BytesLengthException, InvalidDicomError) as error:
         raise InputError(f"a DICOM file that cannot be parsed ({_brief(error)}): it is truncated or damaged") from error
     if len(dataset) == 0:
         raise InputError("a DICOM file without a data set: it is truncated or damaged")
@@ -135,11 +123,13 @@ def decode(data: bytes, *, name: str = "", limit: int = codestream.DEFAULT_LIMIT
     Raises InputError where the file is damaged, UnsupportedError where it holds no pixels or an unknown encoding,
     LimitError where its pixels would take more than `limit` bytes.
     """
+    from pydicom.errors import BytesLengthException
+
     dataset = open_dataset(data, limit=limit)
     try:
         with quiet():
             return _decode(dataset, data, name, limit)
-    except DECODER_ERRORS as error:
+    except (*DECODER_ERRORS, BytesLengthException) as error:
         raise InputError(f"DICOM pixels that cannot be decoded ({_brief(error)})") from error
 
 
@@ -196,7 +186,7 @@ def _pixels(
             raise UnsupportedError(f"a DICOM file in the transfer syntax {syntax}, which medveil does not know")
         if syntax == dicom_frames.DEFLATED_FRAMES or uid.is_encapsulated:
             dicom_frames.check(dataset, syntax, shape)
-        array, photometric = dicom_frames.decode(dataset, syntax, shape, _PREFERRED_DECODER.get(syntax))
+        array, photometric = dicom_frames.decode(dataset, syntax, shape)
     known = _PHOTOMETRIC.get(photometric)
     if known is None:
         raise UnsupportedError(f"a DICOM image in the colour space {photometric!r}, which medveil does not know")

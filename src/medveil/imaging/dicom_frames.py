@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int, int]
 
+_JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
+_PLUGINS = {  # one decoder a syntax, so that lossy pictures do not depend on what else is installed
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",
+    "1.2.840.10008.1.2.4.91": "pylibjpeg",
+    "1.2.840.10008.1.2.4.201": "pylibjpeg",
+    "1.2.840.10008.1.2.4.202": "pylibjpeg",
+    "1.2.840.10008.1.2.4.203": "pylibjpeg",
+    "1.2.840.10008.1.2.5": "pylibjpeg",
+}
 _RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 _JPEG_FAMILY = "1.2.840.10008.1.2.4."
@@ -44,16 +55,18 @@ def check(dataset: Dataset, syntax: str, shape: Shape) -> None:
             )
 
 
-def decode(dataset: Dataset, syntax: str, shape: Shape, preferred: str | None) -> tuple[npt.NDArray[Any], str]:
+def decode(dataset: Dataset, syntax: str, shape: Shape) -> tuple[npt.NDArray[Any], str]:
     """Return the pixels (any layout of `shape`'s size) and their photometric interpretation after decoding."""
     from pydicom.pixels.decoders.base import get_decoder
 
+    if syntax in _JPEG:
+        return _with_imagecodecs(dataset, shape)
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
         return _fallback(dataset, syntax, shape, error)
     try:
-        array, meta = decoder.as_array(dataset, decoding_plugin=preferred or "")
+        array, meta = decoder.as_array(dataset, decoding_plugin=_plugin(syntax))
     except (NotImplementedError, RuntimeError) as error:
         return _fallback(dataset, syntax, shape, error)
     expected = int(np.prod(shape))
@@ -98,25 +111,58 @@ def _fallback(dataset: Dataset, syntax: str, shape: Shape, cause: Exception) -> 
         return _packed_bits(dataset, syntax, shape), photometric
     if syntax == DEFLATED_FRAMES and shape[3] == 1:
         return _deflated(dataset, shape), photometric
-    if not syntax.startswith(_JPEG_FAMILY) or shape[3] != 1:
-        lines = str(cause).strip().splitlines() or [""]
-        raise UnsupportedError(f"DICOM pixels that no decoder here reads ({lines[0][:160]})") from cause
-    dtype = _dtype(dataset)
-    out = np.empty(shape[:3], dtype)
+    if syntax.startswith(_JPEG_FAMILY) and shape[3] == 1:
+        return _with_imagecodecs(dataset, shape)
+    lines = str(cause).strip().splitlines() or [""]
+    raise UnsupportedError(f"DICOM pixels that no decoder here reads ({lines[0][:160]})") from cause
+
+
+def _plugin(syntax: str) -> str:
+    return _PLUGINS.get(syntax, "")
+
+
+def _with_imagecodecs(dataset: Dataset, shape: Shape) -> tuple[npt.NDArray[Any], str]:
+    """Decode frame by frame with libjpeg-turbo, CharLS or OpenJPEG as imagecodecs carries them.
+
+    Colour follows the picture where it says itself whether it is YCbCr, else the data set.
+    """
+    photometric = str(dataset.PhotometricInterpretation)
+    bits = int(dataset.BitsStored)
+    out = np.empty(shape if shape[3] > 1 else shape[:3], _dtype(dataset))
     for index, frame in enumerate(_frames(dataset, shape)):
-        picture = _codec(codestream.inspect(frame).kind)(frame)
-        if picture.shape != shape[1:3] or picture.dtype.itemsize > dtype.itemsize:
+        header = codestream.inspect(frame)
+        if header.samples == 1 or not header.kind.startswith("jpeg") or header.kind == "jpeg-ls":
+            picture = _codec(header.kind)(frame)
+        else:
+            ycbcr = header.colour == "ycbcr" if header.colour else photometric.startswith("YBR")
+            picture = _jpeg_colour(frame, "YCBCR" if ycbcr else "RGB")
+            photometric = "RGB"
+        if picture.shape != out.shape[1:] or picture.dtype.itemsize > out.dtype.itemsize:
             raise InputError(f"frame {index + 1} decodes to {picture.dtype} {picture.shape}: the file is damaged")
-        out[index] = picture.astype(dtype)
+        out[index] = _with_sign(picture, bits, out.dtype)
     return out, photometric
+
+
+def _jpeg_colour(frame: bytes, stored: str) -> npt.NDArray[Any]:
+    import imagecodecs
+
+    return np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace="RGB"))
+
+
+def _with_sign(picture: npt.NDArray[Any], bits: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return values in the data set's type; JPEG has no sign, so two's complement of `bits` bits is extended."""
+    if picture.dtype.kind == "i" or dtype.kind == "u":
+        return picture.astype(dtype)
+    spare = 8 * dtype.itemsize - bits
+    return (picture.astype(f"u{dtype.itemsize}") << spare).view(dtype) >> spare
 
 
 def _codec(kind: str) -> Callable[[bytes], npt.NDArray[Any]]:
     import imagecodecs
 
     codecs: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
-        "jpeg": imagecodecs.jpeg_decode,
-        "jpeg-lossless": imagecodecs.ljpeg_decode,
+        "jpeg": imagecodecs.jpeg8_decode,
+        "jpeg-lossless": imagecodecs.jpeg8_decode,
         "jpeg-ls": imagecodecs.jpegls_decode,
         "j2k": imagecodecs.jpeg2k_decode,
         "htj2k": imagecodecs.jpeg2k_decode,

@@ -136,8 +136,8 @@ def _decoder(found: codestream.Codestream) -> Callable[[bytes], npt.NDArray[Any]
 
     decoders: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
         "png": imagecodecs.png_decode,
-        "jpeg": imagecodecs.jpeg_decode,
-        "jpeg-lossless": imagecodecs.ljpeg_decode,
+        "jpeg": imagecodecs.jpeg8_decode,
+        "jpeg-lossless": imagecodecs.jpeg8_decode,
         "jpeg-ls": imagecodecs.jpegls_decode,
         "j2k": imagecodecs.jpeg2k_decode,
         "htj2k": imagecodecs.jpeg2k_decode,
