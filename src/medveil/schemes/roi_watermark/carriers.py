@@ -2,7 +2,8 @@
 
 bytes: header | containers | record. The pictures hold the same bytes as rows of words: the header in the first rows,
 the planes one below the other, the record in the last rows; the rest of a row that is not filled is zero. A picture
-may be stored again without loss by another program; a lossy one is refused by its pixels.
+may be stored again without loss by another program; a lossy one is refused by its pixels. A DICOM file's attributes
+and the band with the warning are a wrapper that nothing vouches for.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from medveil.errors import FormatError, InputError, LimitError, TamperedError
+from medveil.errors import FormatError, InputError, LimitError, TamperedError, UnsupportedError
+from medveil.imaging.image import MedicalImage
 from medveil.schemes.base import Part
 from medveil.schemes.roi_watermark.share import HEADER_SIZE, MAGIC, MAX_RECORD, MAX_SAMPLES, Header, Share
 
@@ -25,6 +27,9 @@ _PREAMBLE: Final = 128
 _MOST_WORDS: Final = 4 * MAX_SAMPLES + MAX_RECORD
 _IDAT: Final = 1 << 30
 _DICOM_ROWS: Final = 4096
+_LOSSY: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81, 91, 203))  # PS3.5 A.4
+WARNING: Final = "PROTECTED - not for diagnosis"
+"""What a share's DICOM file says, in words and in a band below the picture, to whoever opens it."""
 
 Array = npt.NDArray[Any]
 
@@ -37,9 +42,7 @@ def pack(share: Share, carrier: str) -> Part:
     if carrier == "png":
         return Part(share.header.index, _write_png(_to_rows(share)), "image/png", ".png")
     if carrier == "dicom":
-        from medveil.schemes.roi_watermark.secondary_capture import write
-
-        return Part(share.header.index, write(_to_frames(share)), "application/dicom", ".dcm")
+        return Part(share.header.index, _write_dicom(share), "application/dicom", ".dcm")
     raise InputError(f"there is no carrier {carrier!r}: choose one of {', '.join(CARRIERS)}")
 
 
@@ -56,9 +59,7 @@ def unpack(data: bytes) -> Share:
     if data.startswith(_JPEG):
         raise FormatError("a share was stored again as JPEG, which loses bits: fetch the share as it was written")
     if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
-        from medveil.schemes.roi_watermark.secondary_capture import read
-
-        return _from_rows(read(data))
+        return _from_rows(_read_dicom(data), banner=True)
     raise FormatError("not a share of this scheme: expected its bytes, a PNG or a DICOM file")
 
 
@@ -94,16 +95,36 @@ def _filled_rows(data: bytes, word: np.dtype[Any], width: int) -> Array:
     return np.frombuffer(data.ljust(-(-len(data) // row) * row, b"\x00"), word).reshape(-1, width)
 
 
-def _to_frames(share: Share) -> Array:
-    """Lay a share out as (frames, rows, columns) words with at most 4096 rows a frame, zero rows at the end."""
+def _write_dicom(share: Share) -> bytes:
+    """Write a share as frames of at most 4096 rows, zero rows at the end, the warning below each."""
+    from medveil.imaging import dicom_writer
+
     rows = _to_rows(share)
     height = min(rows.shape[0], _DICOM_ROWS)
-    missing = -rows.shape[0] % height
-    return np.pad(rows, ((0, missing), (0, 0))).reshape(-1, height, rows.shape[1])
+    frames = np.pad(rows, ((0, -rows.shape[0] % height), (0, 0))).reshape(-1, height, rows.shape[1])
+    note = WARNING.upper() if rows.shape[1] >= 16 else ""  # narrower than a letter
+    image = MedicalImage(frames, 8 * rows.dtype.itemsize)
+    return dicom_writer.write_secondary_capture(image, annotation=note, description=WARNING)
 
 
-def _from_rows(rows: Array) -> Share:
-    """Read a share from (rows, columns) words; rows of zeros may follow."""
+def _read_dicom(data: bytes) -> Array:
+    """Return a share's rows from a DICOM file in any lossless transfer syntax; the warning's rows may follow."""
+    from medveil.imaging import dicom
+
+    try:
+        image = dicom.decode(data)
+    except (InputError, UnsupportedError) as error:
+        raise TamperedError(f"a share's DICOM file cannot be read ({error}): fetch the share again") from None
+    pixels = image.pixels
+    lossy = image.details.get("lossy") or image.details.get("transfer_syntax") in _LOSSY
+    if lossy or pixels.ndim != 3 or pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
+        raise FormatError("a share was stored again with loss or converted: fetch the share as it was written")
+    rows: Array = pixels[0] if pixels.shape[0] == 1 else pixels[:, :_DICOM_ROWS].reshape(-1, pixels.shape[2])
+    return rows
+
+
+def _from_rows(rows: Array, *, banner: bool = False) -> Share:
+    """Read a share from (rows, columns) words; rows of zeros, or a banner, may follow."""
     width, size = rows.shape[1], rows.dtype.itemsize
     little = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<"))
     head_rows = -(-HEADER_SIZE // (width * size))
@@ -117,7 +138,7 @@ def _from_rows(rows: Array) -> Share:
     if rows.shape[0] < needed:
         raise TamperedError(f"share {header.index} has {rows.shape[0]} rows where {needed} belong: it was truncated")
     body = little[head_rows : head_rows + planes * height].reshape(planes, height, columns)
-    tail = little[head_rows + planes * height :].tobytes()
+    tail = little[head_rows + planes * height : needed if banner else None].tobytes()
     stray = any(head[HEADER_SIZE:]) or any(tail[header.record_size :])
     return Share(header, body.view(header.word), tail[: header.record_size], stray)
 

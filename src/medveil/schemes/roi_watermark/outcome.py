@@ -36,7 +36,7 @@ def restore(pair: tuple[Share, Share], own: ImageSecret) -> Restored:
     """
     h = own.header
     k = keys.derive(own.key, own.salt)
-    mask = regions.region_mask(own.roi, h.rows, h.columns)
+    mask = regions.known_mask(own.roi, h.rows, h.columns)
     if h.profile == PAPER:
         return _finish_paper(pair, own, paper.read_blocks(*pair, mask, own))
     mixed, records = hardened.join(*pair)

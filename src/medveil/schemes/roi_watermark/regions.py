@@ -12,92 +12,28 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from medveil.errors import InputError, LimitError
-from medveil.imaging.roi import ROI, Polygon, Rectangle
+from medveil.imaging import roi
+from medveil.imaging.image import MedicalImage
+from medveil.imaging.roi import ROI
 
 BLOCK: Final = 16
 """Side of a block, in pixels."""
-MAX_REGIONS: Final = 4096
-"""Most rectangles and polygons of one region of interest."""
-MAX_VERTICES: Final = 4096
-"""Most vertices of one polygon."""
-
 Words = npt.NDArray[Any]  # uint8 or uint16
 Mask = npt.NDArray[np.bool_]
 
 
-def region_mask(roi: ROI, rows: int, columns: int) -> Mask:
-    """Return the (rows, columns) bool mask of a region; of an empty `roi`, the whole image.
+def region_mask(region: ROI, image: MedicalImage) -> Mask:
+    """Return the (rows, columns) bool mask of a region; of an empty one, the whole image.
 
-    A pixel is inside a polygon where its centre is, by the even-odd rule. Raises InputError where a part of the
-    region lies outside the image or holds no pixel, LimitError where it has more parts than `MAX_REGIONS`.
+    Raises InputError where a part of the region lies outside the image or holds no pixel.
     """
-    if not roi:
-        return np.ones((rows, columns), np.bool_)
-    if len(roi) > MAX_REGIONS:
-        raise LimitError(f"a region of {len(roi)} parts: at most {MAX_REGIONS} are taken, join some")
-    mask = np.zeros((rows, columns), np.bool_)
-    for region in roi:
-        if isinstance(region, Rectangle):
-            if region.bottom > rows or region.right > columns:
-                raise InputError(
-                    f"region rows {region.top}:{region.bottom}, columns {region.left}:{region.right} leaves the image "
-                    f"of {rows} rows and {columns} columns: give one inside it"
-                )
-            mask[region.top : region.bottom, region.left : region.right] = True
-        else:
-            mask |= _polygon_mask(region, rows, columns)
-    return mask
+    roi.check(region, image)
+    return known_mask(region, image.rows, image.columns)
 
 
-def _polygon_mask(polygon: Polygon, rows: int, columns: int) -> Mask:
-    if len(polygon.vertices) > MAX_VERTICES:
-        raise LimitError(f"a polygon of {len(polygon.vertices)} vertices: at most {MAX_VERTICES} are taken")
-    for row, column in polygon.vertices:
-        if not (0 <= row <= rows and 0 <= column <= columns):  # also refuses NaN
-            raise InputError(
-                f"polygon vertex ({row}, {column}) leaves the image of {rows} rows and {columns} columns: "
-                "give one inside it"
-            )
-    y = np.arange(rows, dtype=np.float64)[:, None] + 0.5
-    x = np.arange(columns, dtype=np.float64)[None, :] + 0.5
-    inside = np.zeros((rows, columns), np.bool_)
-    for (y0, x0), (y1, x1) in zip(polygon.vertices, polygon.vertices[1:] + polygon.vertices[:1], strict=True):
-        if y0 == y1:
-            continue
-        crosses = (y0 <= y) != (y1 <= y)  # (rows, 1)
-        inside ^= crosses & (x < x0 + (y - y0) * ((x1 - x0) / (y1 - y0)))
-    if not inside.any():
-        raise InputError("a polygon that holds no pixel centre is an empty region: draw a larger one")
-    return inside
-
-
-def roi_from_mask(mask: npt.NDArray[Any]) -> ROI:
-    """Return the rectangles that cover exactly the pixels where a (rows, columns) mask is not zero.
-
-    Runs of a row are joined with equal runs of the rows above. Raises InputError for an empty mask or another
-    shape, LimitError where more than `MAX_REGIONS` rectangles are needed.
-    """
-    if mask.ndim != 2:
-        raise InputError(f"a region mask of shape {mask.shape}: expected (rows, columns)")
-    done: list[Rectangle] = []
-    growing: dict[tuple[int, int], int] = {}  # (left, right) -> top
-    for row in range(mask.shape[0] + 1):
-        runs = _runs(mask[row] != 0) if row < mask.shape[0] else []
-        for span in [s for s in growing if s not in runs]:
-            done.append(Rectangle(growing.pop(span), span[0], row, span[1]))
-        for span in runs:
-            growing.setdefault(span, row)
-    if not done:
-        raise InputError("a region mask without a pixel is an empty region: mark at least one pixel")
-    if len(done) > MAX_REGIONS:
-        raise LimitError(f"the mask needs {len(done)} rectangles: at most {MAX_REGIONS} are taken, smooth it")
-    return tuple(sorted(done))
-
-
-def _runs(row: Mask) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], row, [False])).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+def known_mask(region: ROI, rows: int, columns: int) -> Mask:
+    """Return the mask of a region that was checked when it was protected."""
+    return roi.mask(region, rows, columns) if region else np.ones((rows, columns), np.bool_)
 
 
 def to_planes(pixels: npt.NDArray[Any]) -> Words:

@@ -101,7 +101,7 @@ class RoiWatermark(Scheme):
         from medveil.schemes.roi_watermark.secret import ImageSecret, pack_region
 
         taken = admission.check_image(image)
-        mask = regions.region_mask(roi, taken.rows, taken.columns)
+        mask = regions.region_mask(roi, taken)
         flags = wire.SPLIT * self.split | wire.COLOUR * (taken.pixels.ndim == 4) | wire.SIGNED * taken.signed
         header = wire.Header(
             wire.HARDENED if self.profile == "hardened" else wire.PAPER,

@@ -21,14 +21,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from medveil.errors import FormatError, InputError, WrongKeyError
+from medveil.errors import FormatError, InputError, LimitError, WrongKeyError
 from medveil.imaging.roi import ROI, Polygon, Rectangle
 from medveil.schemes.roi_watermark.copies import DOUBLE, Placement
-from medveil.schemes.roi_watermark.regions import MAX_REGIONS, MAX_VERTICES
 from medveil.schemes.roi_watermark.share import HARDENED, PAPER, Header
 
 MAGIC: Final = b"MVRS"
 VERSION: Final = 1
+MAX_REGION: Final = 60_000
+"""Most bytes of a packed region, so that a secret fits an envelope."""
+
 _HEAD: Final = struct.Struct("<4sBBBB16sIIIIBBHQ16s32s48s")
 _KEY: Final = _HEAD.size - 80
 _HARDENED: Final = struct.Struct("<32s32sBHII")
@@ -121,6 +123,7 @@ def pack_region(roi: ROI) -> bytes:
     """Return a region's bytes: count (u32); a rectangle is 0 and top, left, bottom, right (u32 each).
 
     A polygon is 1, its number of vertices (u32) and row, column of each (IEEE 754 double, little endian).
+    Raises LimitError where that takes more than `MAX_REGION` bytes.
     """
     out = [struct.pack("<I", len(roi))]
     for region in roi:
@@ -129,16 +132,17 @@ def pack_region(roi: ROI) -> bytes:
         else:
             out.append(struct.pack("<BI", 1, len(region.vertices)))
             out.extend(struct.pack("<dd", *vertex) for vertex in region.vertices)
-    return b"".join(out)
+    packed = b"".join(out)
+    if len(packed) > MAX_REGION:
+        raise LimitError(f"a region that takes {len(packed)} bytes: at most {MAX_REGION} are taken, draw it simpler")
+    return packed
 
 
 def unpack_region(data: bytes, length: int) -> ROI:
     """Undo `pack_region`; `data` must be exactly `length` bytes. Raises InputError or struct.error where it is not."""
-    if len(data) != length:
-        raise InputError("a region's bytes are cut")
+    if len(data) != length or length > MAX_REGION:
+        raise InputError("a region's bytes are cut or too many")
     (count,) = struct.unpack_from("<I", data)
-    if count > MAX_REGIONS:
-        raise InputError("a region has too many parts")
     return tuple(_regions(data, count))
 
 
@@ -151,8 +155,8 @@ def _regions(data: bytes, count: int) -> Iterator[Rectangle | Polygon]:
             at += 17
         elif kind == 1:
             (vertices,) = struct.unpack_from("<I", data, at + 1)
-            if vertices > MAX_VERTICES:
-                raise InputError("a polygon has too many vertices")
+            if 16 * vertices > len(data):
+                raise InputError("a polygon's vertices are cut")
             at += 5
             yield Polygon(tuple(struct.unpack_from("<dd", data, at + 16 * i) for i in range(vertices)))
             at += 16 * vertices
