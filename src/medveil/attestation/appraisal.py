@@ -98,7 +98,7 @@ class Appraisal:
 
     tcb_status: Intel's word for the platform, or for SNP `UpToDate`/`OutOfDate` by the policy's minimum; empty
     where it was not reached. measurement: register -> hexadecimal. ppid: of the platform (SNP: chip id), hex.
-    simulated: the evidence ends at a simulator's root. valid_until: Unix seconds to which collateral and
+    simulated: the evidence ends at a simulator's root. valid_until: Unix seconds before which collateral and
     certificates are valid, 0 where not reached. report_data: what the evidence vouches for.
     Everything but `reasons` is only meaningful as far as verification came; use `require`.
     """

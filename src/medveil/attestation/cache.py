@@ -56,7 +56,7 @@ class CollateralCache:
         if not path.exists():
             raise InputError(f"there is no collateral for {tee} platforms {fmspc}: fetch it from Intel's service")
         collateral = self._read(path)
-        if now > collateral.valid_until:
+        if now >= collateral.valid_until:
             raise StaleError(f"the collateral for {tee} platforms {fmspc} has expired: fetch it again")
         if now < collateral.valid_from:
             raise StaleError(f"the collateral for {tee} platforms {fmspc} is from the future: check the clock")

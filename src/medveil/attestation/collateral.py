@@ -43,7 +43,7 @@ class Collateral:
     text: the JSON as read. tee, fmspc: what it is for (fmspc: 12 lower-case hexadecimal digits).
     evaluation_number: the lower of the two tcbEvaluationDataNumbers. issued_at: the earlier issue date of TCB info
     and QE identity. valid_from, valid_until: Unix seconds between which every part is valid, certificates and
-    revocation lists included. statuses: every TCB status that occurs in TCB info and QE identity.
+    revocation lists included, the end excluded. statuses: every TCB status that occurs in TCB info and QE identity.
     """
 
     text: str = field(repr=False)

@@ -3,18 +3,24 @@
 Collateral lives 30 days, images live for decades. So the result of an appraisal is signed once, while the
 collateral is valid: a COSE_Sign1 whose payload is a CBOR claims set with the quote in a submodule. Later readers
 check this signature and need no collateral. It says what was accepted, under which policy, when and by whom; it does
-not say that the policy would accept it today.
+not say that today's policy accepts it: `reappraise` asks today's policy about what the token established, so a
+measurement that was revoked in between is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 from medveil.attestation import cose
-from medveil.attestation.appraisal import Appraisal, Evidence
+from medveil.attestation.appraisal import Appraisal, Evidence, EvidenceKind, Reason, Refusal
+from medveil.attestation.judgement import Facts, judge, rule_for
+from medveil.attestation.policy import Policy, SimulationPolicy
+from medveil.attestation.quote import Tee, parse_quote
 from medveil.attestation.session import decode_evidence, encode_evidence
+from medveil.attestation.snp import parse_report
 from medveil.crypto import canonical
 from medveil.errors import FormatError, TamperedError
 
@@ -28,6 +34,7 @@ _ISS, _IAT, _DBGSTAT, _PROFILE, _SUBMODS = 1, 6, 263, 265, 266
 _DEBUG_DISABLED: Final = 1  # EAT debug status: disabled
 _KIND: Final = b"medveil attestation result"
 _TEXTS: Final = ("tee", "tcb_status", "measurement_name", "ppid", "evidence_sha256", "policy_sha256")
+_FIELDS: Final = {*_TEXTS, "advisories", "measurement", "simulated", "valid_until", "report_data", "evidence"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +91,11 @@ def verify_result(token: bytes, key: cose.PublicKey) -> Result:
     if not isinstance(claims, dict) or claims.get(_PROFILE) != PROFILE:
         raise FormatError("the token is of another profile: it is not a result of this kind")
     inner = claims.get(_SUBMODS, {}).get("quote") if isinstance(claims.get(_SUBMODS), dict) else None
-    if not isinstance(inner, dict) or set(inner) != {
-        *_TEXTS,
-        "advisories",
-        "measurement",
-        "simulated",
-        "valid_until",
-        "report_data",
-        "evidence",
-    }:
+    if not isinstance(inner, dict) or set(inner) != _FIELDS:
         raise FormatError("the token's submodule does not have its fields: it is of another version")
     evidence = decode_evidence(inner["evidence"])
+    if sha256(evidence.data).hexdigest() != inner["evidence_sha256"]:
+        raise TamperedError("the token holds other evidence than it speaks of: it is not used")
     if evidence.simulated != inner["simulated"]:
         raise TamperedError("the token contradicts itself about simulation: it is not used")
     return Result(
@@ -108,3 +109,44 @@ def verify_result(token: bytes, key: cose.PublicKey) -> Result:
         evidence=evidence,
         **{name: str(inner[name]) for name in _TEXTS},
     )
+
+
+def reappraise(result: Result, policy: Policy, now: int) -> Appraisal:
+    """Ask today's policy about a verified result: everything but the collateral's freshness is judged again.
+
+    result: from `verify_result` with a key that the policy trusts, which the caller has checked.
+    """
+    reasons: tuple[Reason, ...] = ()
+    if result.simulated != isinstance(policy, SimulationPolicy):
+        reasons = (Reason(Refusal.SIMULATED, "the result is of the other kind, simulated or real, than the policy"),)
+    facts = Facts(
+        tee=Tee(result.tee),
+        measurement=result.measurement,
+        svn=_security_version(result.evidence),
+        debug=False,
+        tcb_status=result.tcb_status,
+        advisories=result.advisories,
+        platform=result.ppid,
+    )
+    rule = rule_for(policy, facts.tee, facts.measurement, now)
+    return Appraisal(
+        reasons=reasons + judge(policy, facts, now),
+        tee=facts.tee,
+        tcb_status=result.tcb_status,
+        advisories=result.advisories,
+        measurement=result.measurement,
+        measurement_name=rule.name if rule else "",
+        ppid=result.ppid,
+        simulated=result.simulated,
+        valid_until=result.valid_until,
+        report_data=result.report_data,
+        evidence_sha256=result.evidence_sha256,
+        policy_sha256=policy.sha256,
+        appraised_at=now,
+    )
+
+
+def _security_version(evidence: Evidence) -> int | None:
+    if evidence.kind is EvidenceKind.DCAP:
+        return parse_quote(evidence.data).isv_svn
+    return parse_report(evidence.data).guest_svn

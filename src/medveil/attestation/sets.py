@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives import constant_time
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from medveil.attestation import cose
 from medveil.attestation.appraisal import Appraisal, Evidence
+from medveil.attestation.eat import MAX_TOKEN, reappraise, verify_result
 from medveil.attestation.policy import Policy
 from medveil.attestation.proof import CompactProof, Proof, QuoteProof, SignedProof, read_proof
 from medveil.attestation.session import Session, check_dealer
@@ -102,17 +105,21 @@ def verify_set(
     now: int,
     sessions: Iterable[Session] = (),
     chains: Iterable[bytes] = (),
+    results: Iterable[bytes] = (),
 ) -> VerifiedSet:
     """Verify shares under a policy at `now` (Unix seconds of the verifier's own clock).
 
     collateral: gives the collateral for evidence (`CollateralCache.finder`, or a function of the caller). sessions:
-    those that signed proofs may refer to. chains: PEM certificates that compact proofs may refer to.
+    those that signed proofs may refer to. chains: PEM certificates that compact proofs may refer to. results: signed
+    results (`eat`) of verifiers that the policy names, which stand for collateral that has expired since.
     Raises FormatError, TamperedError, NotAuthenticError, StaleError, PolicyError or LimitError as described at
     each check, InputError where a share is given twice and UnrecoverableError where there are fewer than k.
     """
     if len(shares) > MAX_SHARES:
         raise LimitError(f"{len(shares)} shares are more than the {MAX_SHARES} that a set can have")
     checker = _Checker(policy, verifier, collateral, now, tuple(sessions), tuple(chains))
+    for token in results:
+        checker.learn(token)
     found = [checker.check(share) for share in shares]
     _check_one_set([statement for statement, _ in found])
     found.sort(key=lambda pair: pair[0].index)
@@ -135,6 +142,17 @@ class _Checker:
         self._sessions = {session.id: session for session in sessions}
         self._chains = chains
         self._appraised: dict[bytes, Appraisal] = {}
+
+    def learn(self, token: bytes) -> None:
+        """Judge a signed result under the policy; it then stands for the appraisal of its evidence."""
+        wanted = cose.parse(token, limit=MAX_TOKEN).key_id
+        for signer in self._policy.result_signers:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer))
+            if cose.key_id_of(key) == wanted:
+                result = verify_result(token, key)
+                self._appraised[_key(result.evidence)] = reappraise(result, self._policy, self._now)
+                return
+        raise PolicyError("a verification result is signed by nobody whom the policy lists")
 
     def check(self, share: PresentedShare) -> tuple[Statement, Appraisal]:
         """Return the verified statement of a share and the appraisal of the evidence behind it."""
@@ -174,7 +192,7 @@ class _Checker:
         raise NotAuthenticError("the share's compact proof needs its platform's certificates: give them")
 
     def _appraise(self, evidence: Evidence) -> Appraisal:
-        key = evidence.kind.encode() + bytes([evidence.simulated]) + evidence.data
+        key = _key(evidence)
         if key not in self._appraised:
             collateral = self._collateral(evidence)
             self._appraised[key] = self._verifier.appraise(evidence, collateral, self._now, self._policy)
@@ -190,6 +208,10 @@ class _Checker:
         limit = self._policy.maximum_share_age_days
         if self._now - statement.made_at > limit * 86400:
             raise StaleError(f"the share is older than the {limit} days that the policy allows")
+
+
+def _key(evidence: Evidence) -> bytes:
+    return evidence.kind.encode() + bytes([evidence.simulated]) + evidence.data
 
 
 def _check_share(share: PresentedShare, statement: Statement) -> None:

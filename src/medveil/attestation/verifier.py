@@ -50,12 +50,14 @@ class Verifier:
         """Appraise `evidence` at `now`; the result holds every reason for refusing it, none where it is accepted.
 
         now: Unix seconds from the verifier's own trusted clock, never from a share or its statement.
-        Raises InputError where the arguments are of the wrong type; evidence of any content only gives reasons.
+        Raises InputError where the arguments are of the wrong type and PolicyError where the policy was put together
+        without validation; evidence of any content only gives reasons.
         """
         if type(policy) not in (ProductionPolicy, SimulationPolicy):
             raise InputError("a policy must be a ProductionPolicy or a SimulationPolicy: load it from its file")
         if not isinstance(evidence, Evidence) or isinstance(now, bool) or not isinstance(now, int) or now < 0:
             raise InputError("appraising takes Evidence and the time as whole Unix seconds")
+        policy.pins()  # raises PolicyError for a policy that went around validation
         common: dict[str, Any] = {
             "evidence_sha256": sha256(evidence.data).hexdigest(),
             "policy_sha256": policy.sha256,
@@ -179,7 +181,7 @@ def _check_time(start: int, end: int, now: int) -> None:
         raise _Refused(
             Refusal.COLLATERAL_FUTURE, "the collateral is from the future: check the clock, then fetch it again"
         )
-    if now > end:
+    if now >= end:  # revocation lists are no longer valid at the second they name
         raise _Refused(Refusal.COLLATERAL_EXPIRED, "the collateral has expired: fetch it again")
 
 
