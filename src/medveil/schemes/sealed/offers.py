@@ -1,0 +1,135 @@
+"""Part files as they are offered: which record of them all to believe, and where each one's share object starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from medveil.errors import FormatError, LimitError, NotAuthenticError, StaleError, StoreError, UnrecoverableError
+from medveil.schemes.base import Finding, FindingKind
+from medveil.schemes.sealed.format import (
+    MAX_RECORD,
+    PART_MAGIC,
+    SHARE_MAGIC,
+    Manifest,
+    Record,
+    unpack_record,
+)
+from medveil.schemes.sealed.shares import Findings, ShareReader
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetShare:
+    """The share object in a part file: `reader` from `start` on."""
+
+    reader: ShareReader
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the share object."""
+        return max(0, self.reader.size - self.start)
+
+    def read(self, offset: int, length: int, /) -> bytes:
+        """Return bytes of the share object. Raises StoreError."""
+        return self.reader.read(self.start + offset, length)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A part file that was offered; `record` is None where its front cannot be read, `manifest` where that cannot."""
+
+    reader: ShareReader
+    head: bytes
+    record: Record | None
+    manifest: Manifest | None
+
+
+def look_at(parts: Mapping[int, ShareReader], findings: Findings) -> dict[int, Offer]:
+    """Read the front of each part file, by 1-based place."""
+    offers = {}
+    for place, reader in parts.items():
+        try:
+            head = reader.read(0, min(MAX_RECORD, reader.size))
+        except StoreError as error:
+            findings.add(Finding(FindingKind.UNREACHABLE, f"part {place} cannot be read: {error}", part=place))
+            continue
+        record = manifest = None
+        try:
+            record = unpack_record(head, PART_MAGIC)
+            manifest = Manifest.parse_unverified(record.manifest)
+        except (FormatError, LimitError):
+            pass
+        offers[place] = Offer(reader, head, record, manifest)
+    return offers
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The manifest that is believed, every envelope that was seen, and the share objects by place."""
+
+    manifest: Manifest
+    envelopes: tuple[bytes, ...]
+    shares: dict[int, ShareReader]
+
+
+def choose(
+    offers: Mapping[int, Offer],
+    extra: Record | None,
+    accept: Callable[[Manifest], Manifest],
+    findings: Findings,
+) -> Chosen:
+    """Choose the manifest among the parts' records and one more (`extra`, from a manifest file), and blame the rest.
+
+    accept: verifies a manifest and returns it, or raises NotAuthenticError. Of several authentic ones the highest
+    version counts, then the one that most parts carry.
+    Raises what `accept` raised where no manifest passes, UnrecoverableError where there is none.
+    """
+    records = ([extra] if extra is not None else []) + [o.record for o in offers.values() if o.record and o.manifest]
+    if not records:
+        if offers:
+            raise FormatError("no part has a readable manifest: they are damaged or not of a protected object")
+        raise UnrecoverableError("there are no parts: bring back at least k of them")
+    votes = Counter(record.manifest for record in records)
+    accepted: list[tuple[int, int, Manifest]] = []
+    refusal: NotAuthenticError | LimitError | None = None
+    for data, count in votes.items():
+        try:
+            manifest = accept(Manifest.parse_unverified(data))
+        except (NotAuthenticError, LimitError) as error:
+            if refusal is None or isinstance(error, StaleError):
+                refusal = error
+            continue
+        accepted.append((manifest.version, count, manifest))
+    if not accepted:
+        raise refusal or FormatError("no part has a readable manifest")
+    manifest = max(accepted, key=lambda one: one[:2])[2]
+    agreeing = [record for record in records if record.manifest == manifest.data]
+    true = Counter((record.envelopes, record.size) for record in agreeing).most_common(1)[0][0]
+    envelopes = dict.fromkeys(one for record in agreeing for one in record.envelopes)
+    shares: dict[int, ShareReader] = {}
+    for place, offer in offers.items():
+        record = offer.record
+        same = record is not None and record.manifest == manifest.data and record.envelopes == true[0]
+        start = _start(offer, true[1])
+        shares[place] = OffsetShare(offer.reader, start)
+        if not same and not _other_object(offer, manifest):
+            message = f"the record in front of part {place} was changed"
+            findings.add(Finding(FindingKind.TAMPER, message, part=place, place="record"))
+    return Chosen(manifest, tuple(envelopes), shares)
+
+
+def _start(offer: Offer, expected: int) -> int:
+    """Where the share object starts: where it should, else where the part's own record says."""
+    own = offer.record.size if offer.record is not None else expected
+    for start in (expected, own):
+        if offer.head[start : start + 4] == SHARE_MAGIC:
+            return start
+    return expected
+
+
+def _other_object(offer: Offer, manifest: Manifest) -> bool:
+    """Whether a part is a whole one of another object or version: then its share says so, and it was not changed."""
+    other = offer.manifest
+    return other is not None and (other.object_id, other.version) != (manifest.object_id, manifest.version)
