@@ -106,3 +106,22 @@ def test_ranges_are_exact_or_refused(total: int, offset: int, length: int | None
             check_range("s", "n", total, offset, length, limit)
     else:
         assert check_range("s", "n", total, offset, length, limit) == len(expected)
+
+
+@pytest.mark.parametrize("returned", [b"", b"123", b"12345"])
+def test_a_careless_store_cannot_hand_over_the_wrong_count(returned: bytes) -> None:
+    class Careless(MemoryStore):
+        def _read(self, name: str, offset: int, length: int | None, limit: int) -> bytes:
+            return returned
+
+    with pytest.raises(StoreUnavailableError, match=f"{len(returned)} of 4 bytes"):
+        Careless().get("object", length=4)
+
+
+def test_a_careless_store_cannot_list_what_is_no_name() -> None:
+    class Careless(MemoryStore):
+        def _names(self, prefix: str) -> Iterator[str]:
+            yield from ("good", "../bad", "UPPER", "", "n" * 201, "other")
+
+    assert list(Careless().list()) == ["good", "other"]
+    assert list(Careless().list("go")) == ["good"]
