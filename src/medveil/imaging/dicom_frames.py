@@ -26,7 +26,6 @@ _PLUGINS = {  # one decoder a syntax, so that lossy pictures do not depend on wh
     "1.2.840.10008.1.2.4.201": "pylibjpeg",
     "1.2.840.10008.1.2.4.202": "pylibjpeg",
     "1.2.840.10008.1.2.4.203": "pylibjpeg",
-    "1.2.840.10008.1.2.5": "pylibjpeg",
 }
 _RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
@@ -61,6 +60,8 @@ def decode(dataset: Dataset, syntax: str, shape: Shape) -> tuple[npt.NDArray[Any
 
     if syntax in _JPEG:
         return _with_imagecodecs(dataset, shape)
+    if syntax == _RLE:
+        return _run_lengths(dataset, shape)
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
@@ -107,8 +108,8 @@ def _fallback(dataset: Dataset, syntax: str, shape: Shape, cause: Exception) -> 
     """Decode frame by frame with imagecodecs: 12-bit JPEG, frames that pydicom's plug-ins refuse, packed bits."""
     photometric = str(dataset.PhotometricInterpretation)
     allocated = int(dataset.BitsAllocated)
-    if allocated == 1 and syntax in (_RLE, DEFLATED_FRAMES):
-        return _packed_bits(dataset, syntax, shape), photometric
+    if syntax == DEFLATED_FRAMES and allocated == 1:
+        return _packed_bits(_frames(dataset, shape), _inflate, shape), photometric
     if syntax == DEFLATED_FRAMES and shape[3] == 1:
         return _deflated(dataset, shape), photometric
     if syntax.startswith(_JPEG_FAMILY) and shape[3] == 1:
@@ -183,19 +184,52 @@ def _deflated(dataset: Dataset, shape: Shape) -> npt.NDArray[Any]:
     return np.frombuffer(data, dtype)
 
 
-def _packed_bits(dataset: Dataset, syntax: str, shape: Shape) -> npt.NDArray[Any]:
-    """1-bit frames, each compressed on its own after packing, first pixel in the lowest bit (PS3.5 8.1.1)."""
+def _run_lengths(dataset: Dataset, shape: Shape) -> tuple[npt.NDArray[Any], str]:
+    """RLE Lossless (PS3.5 Annex G): byte planes a sample, samples one after the other."""
+    photometric, bits = str(dataset.PhotometricInterpretation), int(dataset.BitsStored)
+    frames = _frames(dataset, shape)
+    if int(dataset.BitsAllocated) == 1:
+        return _packed_bits(frames, _unpack_bytes, shape), photometric
+    dtype = _dtype(dataset)
+    stored = np.dtype(f"<u{dtype.itemsize}")
+    out = np.empty(shape, dtype)
+    for index, frame in enumerate(frames):
+        planes = _unpack(frame, out[index].nbytes, index + 1, stored).reshape(shape[3], *shape[1:3])
+        if stored.itemsize * 8 > bits:
+            planes = planes & stored.type((1 << bits) - 1)
+        out[index] = _with_sign(np.moveaxis(planes, 0, -1), bits, dtype)
+    if not photometric.startswith("YBR"):
+        return out, photometric
+    from pydicom.pixels.processing import convert_color_space
+
+    return np.asarray(convert_color_space(out, photometric, "RGB")), "RGB"
+
+
+def _unpack(frame: bytes, size: int, number: int, stored: np.dtype[Any]) -> npt.NDArray[Any]:
     import imagecodecs
 
+    if len(frame) < 64:
+        raise InputError(f"frame {number} is shorter than its own RLE header: the file is truncated")
+    data = imagecodecs.dicomrle_decode(frame, stored, out=size)
+    if len(data) != size:
+        raise InputError(f"frame {number} holds {len(data)} of {size} bytes: the file is truncated")
+    return np.frombuffer(data, stored)
+
+
+def _unpack_bytes(frame: bytes, size: int, number: int) -> bytes:
+    return _unpack(frame, size, number, np.dtype(np.uint8)).tobytes()
+
+
+def _packed_bits(
+    frames: list[bytes], unpack: Callable[[bytes, int, int], bytes], shape: Shape
+) -> npt.NDArray[np.uint8]:
+    """1-bit frames, each compressed on its own after packing, first pixel in the lowest bit (PS3.5 8.1.1)."""
     pixels = shape[1] * shape[2] * shape[3]
     size = (pixels + 7) // 8
     out = np.empty((shape[0], pixels), np.uint8)
-    for index, frame in enumerate(_frames(dataset, shape)):
-        if syntax == _RLE:
-            packed = imagecodecs.dicomrle_decode(frame, np.dtype("u1"), out=size)
-        else:
-            packed = _inflate(frame, size, index + 1)
-        out[index] = np.unpackbits(np.frombuffer(packed, np.uint8)[:size], bitorder="little")[:pixels]
+    for index, frame in enumerate(frames):
+        packed = np.frombuffer(unpack(frame, size, index + 1), np.uint8)
+        out[index] = np.unpackbits(packed[:size], bitorder="little")[:pixels]
     return out
 
 

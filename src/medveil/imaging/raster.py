@@ -127,7 +127,7 @@ def encode_tiff(pixels: npt.NDArray[Any]) -> bytes:
         raise InputError(f"a TIFF file is written from integers or floats, not {pixels.dtype}")
     native = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
     return bytes(
-        imagecodecs.tiff_encode(native, 6, photometric="rgb" if colour else "minisblack", compression="adobe_deflate")
+        imagecodecs.tiff_encode(native, 6, photometric="rgb" if colour else "minisblack", compression="deflate")
     )
 
 
