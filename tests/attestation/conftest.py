@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.attestation.snp_machine import SnpMachine
 
 from medveil.attestation.appraisal import Evidence, EvidenceKind
 from medveil.attestation.collateral import Collateral
@@ -112,3 +113,8 @@ def simulation(platform: SimulatedPlatform) -> Any:
         return SimulationPolicy(**(fields | changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def snp_machine() -> SnpMachine:
+    return SnpMachine(NOW)

@@ -90,7 +90,7 @@ def attest_statement(statement: Statement, evidence: Evidence, dealer: DealerKey
 
     Raises InputError where the statement names another dealer than `dealer`.
     """
-    if statement.dealer != (dealer.public if dealer else bytes(32)):
+    if statement.dealer != (dealer.public if dealer else b""):
         raise InputError("the statement names another dealer than the one that signs it")
     raw = statement.encode()
     return QuoteProof(raw, evidence, dealer.bind(report_data(raw)) if dealer else b"")

@@ -35,7 +35,7 @@ MAX_SESSION: Final = 24576
 MAX_LIFETIME: Final = 30 * 86400
 """Longest life of a session key, in seconds."""
 
-_NOBODY: Final = bytes(HASH_SIZE)
+_NOBODY: Final = b""
 _SIGNATURE: Final = 64
 _MAX_AUXILIARY: Final = 1 << 13
 
@@ -91,7 +91,7 @@ def check_dealer(dealer: bytes, binding: bytes, reported: bytes) -> None:
 class Session:
     """The public part of a session: its statement, the evidence for it and the dealer's signature.
 
-    public_key: 32 bytes. dealer: 32-byte public key or zeros. not_before, not_after: Unix seconds.
+    public_key: 32 bytes. dealer: 32-byte public key or empty. not_before, not_after: Unix seconds.
     """
 
     public_key: bytes
@@ -216,8 +216,8 @@ def _session_statement(public_key: bytes, dealer: bytes, start: int, end: int) -
 
 
 def _check_session(public_key: object, dealer: object, start: object, end: object) -> None:
-    for value in (public_key, dealer):
-        if not isinstance(value, bytes) or len(value) != HASH_SIZE:
+    for value, sizes in ((public_key, (HASH_SIZE,)), (dealer, (0, HASH_SIZE))):
+        if not isinstance(value, bytes) or len(value) not in sizes:
             raise FormatError("a session's keys do not have 32 bytes: it was altered")
     if isinstance(start, bool) or isinstance(end, bool) or not isinstance(start, int) or not isinstance(end, int):
         raise FormatError("a session's times are not whole seconds: it was altered")

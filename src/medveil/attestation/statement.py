@@ -77,9 +77,9 @@ class Statement:
     pairing: R, 16 random bytes that the signer draws once for a set of shares.
     digest: SHA-256 of the share's most significant bits (`share_digest`), 32 bytes.
     commitments: label -> salted commitment (`commit`), 32 bytes each, at most 16.
-    context: hash of what the share belongs to, 32 bytes; zeros where nothing is bound.
+    context: hash of what the share belongs to, 32 bytes; empty where nothing is bound.
     made_at: Unix seconds by the signer's clock, which its host can set: a claim, not a proof.
-    dealer: Ed25519 public key of who dealt, 32 bytes; zeros where no dealer is named.
+    dealer: Ed25519 public key of who dealt, 32 bytes; empty where no dealer is named.
     """
 
     scheme: str
@@ -96,8 +96,8 @@ class Statement:
     digest: bytes
     made_at: int
     commitments: Mapping[str, bytes] = field(default_factory=dict)
-    context: bytes = bytes(HASH_SIZE)
-    dealer: bytes = bytes(HASH_SIZE)
+    context: bytes = b""
+    dealer: bytes = b""
 
     def __post_init__(self) -> None:
         """Raise InputError where a field is out of its range."""
@@ -113,8 +113,10 @@ class Statement:
         _in_range("channels", self.channels, 1, 4)
         _in_range("made_at", self.made_at, 0, (1 << 40) - 1)
         _of_length("pairing", self.pairing, PAIRING_SIZE)
-        for name in ("digest", "context", "dealer"):
-            _of_length(name, getattr(self, name), HASH_SIZE)
+        _of_length("digest", self.digest, HASH_SIZE)
+        for name in ("context", "dealer"):
+            if getattr(self, name) != b"":
+                _of_length(name, getattr(self, name), HASH_SIZE)
         if not isinstance(self.commitments, Mapping) or len(self.commitments) > MAX_COMMITMENTS:
             raise InputError(f"a statement's commitments must be a map of at most {MAX_COMMITMENTS}")
         for label, value in self.commitments.items():
