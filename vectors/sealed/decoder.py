@@ -387,7 +387,7 @@ class Manifest:
         self.chunk, self.padded = int(core["chunk"]), int(core["padded"])
         if not (1 <= self.k <= self.n <= 32 and self.chunk in (4096, 65536, 1 << 20) and 0 <= self.padded <= 1 << 44):
             raise Refused("format", "sizes out of range")
-        if len(self.roots) != self.n:
+        if len(self.roots) != self.n or any(len(root) != 32 for root in self.roots):
             raise Refused("format", "not one root for each share")
         self.count = self.padded // self.chunk + 1
         self.header = _SHARE.size + _EXTRA[_MODES.index(self.mode)]
@@ -455,6 +455,7 @@ def open_parts(owner: Owner, parts: list[bytes]) -> tuple[bytes, Manifest, list[
     Raises Refused; its kind is "unrecoverable" where too little is left.
     """
     manifests: dict[bytes, Manifest] = {}
+    votes: dict[bytes, int] = {}
     envelopes: list[bytes] = []
     bodies: list[bytes] = []
     refusals: list[Refused] = []
@@ -472,15 +473,12 @@ def open_parts(owner: Owner, parts: list[bytes]) -> tuple[bytes, Manifest, list[
             envelopes += own
             found = Manifest(manifest, owner)
             manifests[found.digest] = found
+            votes[found.digest] = votes.get(found.digest, 0) + 1
         except (Refused, IndexError) as error:
             refusals.append(error if isinstance(error, Refused) else Refused("format", "cut short"))
     if not manifests:
         raise refusals[0] if refusals else Refused("unrecoverable", "no parts")
-    newest = max(m.version for m in manifests.values())
-    chosen = [m for m in manifests.values() if m.version == newest]
-    if len({m.object for m in manifests.values()}) > 1 or len(chosen) > 1:
-        raise Refused("refused", "parts of several objects, or two manifests of one version")
-    m = chosen[0]
+    m = manifests[max(votes, key=lambda digest: (manifests[digest].version, votes[digest]))]
     shares = {s.index: s for s in (Share(body, m) for body in bodies) if s.index}
     key = _key(owner, m, shares, envelopes)
     plain = [_open_chunk(m, shares, key, chunk) for chunk in range(m.count)]
@@ -534,18 +532,22 @@ def file_of(payload: bytes) -> bytes | None:
     """Return the file in a payload, or None where a segment is coded by a codec that this reader leaves out."""
     length = int.from_bytes(payload[:4], "big")
     index = cbor_decode(payload[4 : 4 + length])
-    if not isinstance(index, dict) or not isinstance(index.get("rows"), bytes):
+    fields = {"v", "length", "media", "name", "pixels", "tags", "rows"}
+    if not isinstance(index, dict) or set(index) != fields or index["v"] != 1 or not isinstance(index["rows"], bytes):
         raise Refused("format", "an index of unknown form")
     out, at = [], 4 + length
-    for kind, coded, decoded, digest in struct.iter_unpack(">BII16s", index["rows"]):
+    coded_away = False
+    for kind, coded, decoded, _ in struct.iter_unpack(">BII16s", index["rows"]):
         data, at = payload[at : at + coded], at + coded
-        if kind == 16:
-            continue
-        if kind != 0:
-            return None
-        if len(data) != decoded or blake3(data)[:16] != digest:
+        if kind not in (0, 1, 2, 3, 4, 16) or decoded > (1 << 30 if kind in (0, 16) else 16 << 20):
+            raise Refused("format", "a segment of unknown kind or unbelievable size")
+        if len(data) != coded or (kind in (0, 16) and coded != decoded):
             raise Refused("tampered", "a segment is not what the index says")
-        out.append(data)
+        if kind == 0:
+            out.append(data)
+        coded_away |= kind not in (0, 16)
+    if coded_away:
+        return None
     if len(b"".join(out)) != index["length"]:
         raise Refused("tampered", "the segments do not add up to the file")
     return b"".join(out)
