@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 M64 = (1 << 64) - 1
-HEADER = "<4sBBBB16sIIIIBBHQ16s16sHHQ16s16s"
-SECRET = "<4sBBBB16sIIIIBBHQ16s32s48s"
+HEADER_FORM = "<4sBBBB16sIIIIBBHQ16s16sHHQ16s16s"
+OWNER_FORM = "<4sBBBB16sIIIIBBHQ16s32s48s"
 
 
 class Refused(Exception):
@@ -38,8 +38,12 @@ def read_header(data):
         raise Refused("format")
     if hashlib.sha256(data[:112]).digest()[:16] != data[112:128]:
         raise Refused("tampered")
-    names = ["magic", "version", "profile", "index", "flags", "object_id", "object_version", "frames", "rows", "columns", "samples", "size", "zero", "record", "iid", "commitment", "high_peaks", "low_peaks", "payload", "checksum", "check"]
-    h = dict(zip(names, struct.unpack(HEADER, data[:128]), strict=True))
+    names = (
+        "magic", "version", "profile", "index", "flags", "object_id", "object_version", "frames", "rows", "columns",
+        "samples", "size", "zero", "record", "iid", "commitment", "high_peaks", "low_peaks", "payload", "checksum",
+        "check",
+    )  # fmt: skip
+    h = dict(zip(names, struct.unpack(HEADER_FORM, data[:128]), strict=True))
     fine = h["profile"] in (1, 2) and h["index"] in (1, 2) and h["flags"] < 8 and h["size"] in (1, 2)
     fine = fine and min(h["frames"], h["rows"], h["columns"]) > 0 and h["zero"] == 0
     fine = fine and h["samples"] in (1, 3, 4) and (h["samples"] > 1) == bool(h["flags"] & 2)
@@ -130,11 +134,14 @@ def split_rows(width, word, flat):
 
 
 def read_secret(data):
-    size = struct.calcsize(SECRET)
+    size = struct.calcsize(OWNER_FORM)
     if len(data) < size + 20 or data[:4] != b"MVRS" or data[4] != 1:
         raise Refused("format")
-    names = ["magic", "version", "profile", "flags", "zero", "object_id", "object_version", "frames", "rows", "columns", "samples", "size", "pad", "record", "iid", "key", "salt"]
-    s = dict(zip(names, struct.unpack_from(SECRET, data), strict=True))
+    names = (
+        "magic", "version", "profile", "flags", "zero", "object_id", "object_version", "frames", "rows", "columns",
+        "samples", "size", "pad", "record", "iid", "key", "salt",
+    )  # fmt: skip
+    s = dict(zip(names, struct.unpack_from(OWNER_FORM, data), strict=True))
     if not hmac.compare_digest(hmac.new(s["key"], data[:-16], hashlib.sha256).digest()[:16], data[-16:]):
         raise Refused("wrong-key")
     if s["profile"] == 2:
@@ -481,7 +488,7 @@ def sine_coefficients():
 C = sine_coefficients()
 
 
-def chaos_stream(half_key, count, chebyshev):
+def chaos_stream(half_key, count, *, chebyshev):
     value = int.from_bytes(half_key, "big")
     u, k, skip, x0 = value >> 61, value >> 57 & 15, value >> 45 & 4095, value & (1 << 45) - 1
     u, k, skip = u or 8, k if k >= 8 else k + 12, skip if skip >= 3000 else skip + 1000
@@ -514,7 +521,7 @@ def restore_paper(first, second, s):
         (second, s["key2"], h["low_peaks"], False),
     ):
         n = len(share[1])
-        body = undiffuse(share[1], chaos_stream(key[:8], n, False), chaos_stream(key[8:], n, True))
+        body = undiffuse(share[1], chaos_stream(key[:8], n, chebyshev=False), chaos_stream(key[8:], n, chebyshev=True))
         plane, payload = take_marks(body, peaks, h["payload"], high)
         values.append(plane)
         marks.append([int("".join(map(str, payload[i : i + 128])), 2).to_bytes(16, "big")

@@ -117,4 +117,4 @@ def test_chaos_streams_in_all_forms(reference: ModuleType) -> None:
             assert chaos.stream(keys[i], 32, chebyshev=chebyshev) == expected
             assert lanes[i].tobytes() == expected
             assert arrays[i].tobytes() == expected
-            assert reference.chaos_stream(bytes.fromhex(half), 32, chebyshev) == expected
+            assert reference.chaos_stream(bytes.fromhex(half), 32, chebyshev=chebyshev) == expected

@@ -54,7 +54,7 @@ def check_image(image: MedicalImage | OpaqueFile) -> MedicalImage:
 def pair_of(parts: Sequence[Part | bytes], own: ImageSecret) -> tuple[Share, Share]:
     """Return shares 1 and 2 after every check that looks at headers only. Raises as `RoiWatermark.restore`."""
     if len(parts) > 2:
-        raise InputError(f"{len(parts)} parts were given where 2 belong: give one of each cloud")
+        raise InputError(f"got {len(parts)} parts where 2 belong: give one of each cloud")
     shares = []
     for part in parts:
         share = carriers.unpack(part if isinstance(part, bytes) else part.data)
