@@ -161,8 +161,9 @@ def _biased(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return signed words as unsigned ones with the sign bit flipped: the same order, no negative values."""
     if pixels.dtype.kind != "i":
         return pixels
-    unsigned = pixels.view(np.dtype(f"u{pixels.dtype.itemsize}"))
-    return unsigned ^ unsigned.dtype.type(1 << (8 * pixels.dtype.itemsize - 1))
+    unsigned: npt.NDArray[Any] = pixels.view(np.dtype(f"u{pixels.dtype.itemsize}"))
+    flipped: npt.NDArray[Any] = unsigned ^ unsigned.dtype.type(1 << (8 * pixels.dtype.itemsize - 1))
+    return flipped
 
 
 def _htj2k(pixels: npt.NDArray[Any], grid: Grid) -> bytes:

@@ -44,6 +44,7 @@ class Offer:
     head: bytes
     record: Record | None
     manifest: Manifest | None
+    refusal: FormatError | LimitError | None = None
 
 
 def look_at(parts: Mapping[int, ShareReader], findings: Findings) -> dict[int, Offer]:
@@ -55,13 +56,13 @@ def look_at(parts: Mapping[int, ShareReader], findings: Findings) -> dict[int, O
         except StoreError as error:
             findings.add(Finding(FindingKind.UNREACHABLE, f"part {place} cannot be read: {error}", part=place))
             continue
-        record = manifest = None
+        record = manifest = refusal = None
         try:
             record = unpack_record(head, PART_MAGIC)
             manifest = Manifest.parse_unverified(record.manifest)
-        except (FormatError, LimitError):
-            pass
-        offers[place] = Offer(reader, head, record, manifest)
+        except (FormatError, LimitError) as error:
+            refusal = error
+        offers[place] = Offer(reader, head, record, manifest, refusal)
     return offers
 
 
@@ -88,6 +89,9 @@ def choose(
     """
     records = ([extra] if extra is not None else []) + [o.record for o in offers.values() if o.record and o.manifest]
     if not records:
+        for offer in offers.values():
+            if isinstance(offer.refusal, LimitError):
+                raise offer.refusal
         if offers:
             raise FormatError("no part has a readable manifest: they are damaged or not of a protected object")
         raise UnrecoverableError("there are no parts: bring back at least k of them")
@@ -121,10 +125,10 @@ def choose(
 
 
 def _start(offer: Offer, expected: int) -> int:
-    """Where the share object starts: where it should, else where the part's own record says."""
+    """Where the share object starts: where it should, else where the part's own record or its first bytes say."""
     own = offer.record.size if offer.record is not None else expected
-    for start in (expected, own):
-        if offer.head[start : start + 4] == SHARE_MAGIC:
+    for start in (expected, own, offer.head.find(SHARE_MAGIC)):
+        if start >= 0 and offer.head[start : start + len(SHARE_MAGIC)] == SHARE_MAGIC:
             return start
     return expected
 
