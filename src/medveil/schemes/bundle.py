@@ -87,7 +87,7 @@ def new_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
     """
     if target.exists() and not force:
         raise OutputExistsError(f"{target} exists already: choose another place or pass --force")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made = _make_parents(target)
     working = target.parent / f".{target.name}.{secrets.token_hex(6)}.partial"
     working.mkdir(mode=0o700)
     try:
@@ -106,6 +106,7 @@ def new_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
     finally:
         if working.exists():
             shutil.rmtree(working)
+            _remove_empty(made)
 
 
 @contextmanager
@@ -118,7 +119,7 @@ def new_file(target: Path, *, force: bool = False) -> Iterator[Path]:
         raise OutputExistsError(f"{target} is a folder: name the file to write")
     if target.exists() and not force:
         raise OutputExistsError(f"{target} exists already: choose another name or pass --force")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made = _make_parents(target)
     working = target.parent / f".{target.name}.{secrets.token_hex(6)}.partial"
     try:
         os.close(os.open(working, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -131,6 +132,24 @@ def new_file(target: Path, *, force: bool = False) -> Iterator[Path]:
         sync(target.parent)
     finally:
         working.unlink(missing_ok=True)
+        if not target.exists():
+            _remove_empty(made)
+
+
+def _make_parents(target: Path) -> list[Path]:
+    """Make the folders above `target` and return those that were not there, innermost first."""
+    absent = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return absent
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Take back folders that were made for nothing."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # somebody else uses it meanwhile
+            return
 
 
 def _link_new(working: Path, target: Path) -> None:
