@@ -100,6 +100,7 @@ def write(name, expect, comment, parts, secret):
 
 
 def flip(data, at, by=0x40):
+    at %= len(data)
     return data[:at] + bytes([data[at] ^ by]) + data[at + 1 :]
 
 
@@ -224,7 +225,9 @@ def refused():
     ):  # fmt: skip
         write(f"refused-{label}", expect, comment, given, key)
     png, png_secret = protect(ULTRASOUND, ROI, carrier="png")
-    write("refused-png-crc", "tampered", "one byte of a PNG", [flip(png[0], 600), png[1]], png_secret)
+    write("refused-png-end", "tampered", "one byte of a PNG's last chunk", [flip(png[0], -6), png[1]], png_secret)
+    write("damaged-png", "restored", "one byte of a PNG's pixels", [flip(png[0], 600), png[1]], png_secret)
+    write("damaged-png-check", "restored", "only the check of a PNG's pixels", [flip(png[0], -14), png[1]], png_secret)
     write("refused-png-cut", "tampered", "a PNG without its end", [png[0][:-12], png[1]], png_secret)
 
 

@@ -1,7 +1,8 @@
 """How a share travels: as bytes, as a PNG of 8 or 16 bits, or as a DICOM Secondary Capture.
 
 bytes: header | containers | record. The pictures hold the same bytes as rows of words: the header in the first rows,
-the planes one below the other, the record in the last rows; the rest of a row that is not filled is zero. A picture
+the planes one below the other, the record in the last rows; the rest of the header's last row is zero, and the record
+fills whole rows. A picture
 may be stored again without loss by another program; a lossy one is refused by its pixels. A DICOM file's attributes
 and the band with the warning are a wrapper that nothing vouches for.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -55,7 +57,9 @@ def unpack(data: bytes) -> Share:
     if data[:4] == MAGIC:
         return _from_bytes(data)
     if data.startswith(_PNG):
-        return _from_rows(_read_png(data))
+        rows, damaged = _read_png(data)
+        share = _from_rows(rows)
+        return replace(share, stray=share.stray or damaged)
     if data.startswith(_JPEG):
         raise FormatError("a share was stored again as JPEG, which loses bits: fetch the share as it was written")
     if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
@@ -159,36 +163,69 @@ def _chunk(kind: bytes, data: bytes | memoryview) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
-def _read_png(data: bytes) -> Array:
-    """Read a grey PNG of 8 or 16 bits, every chunk's check verified, into (rows, columns) words."""
-    kinds, at = [], len(_PNG)
-    view = memoryview(data)
-    while at < len(data):
-        if at + 12 > len(data):
-            raise TamperedError("a share's PNG was truncated: fetch the share again")
-        (length,) = struct.unpack_from(">I", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise TamperedError("a share's PNG was truncated: fetch the share again")
-        if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise TamperedError("a share's PNG was changed: a chunk's check fails, fetch the share again")
-        kinds.append(data[at + 4 : at + 8])
-        at = end
-        if kinds[-1] == b"IEND":
-            break
-    if at != len(data) or not kinds or kinds[0] != b"IHDR" or kinds[-1] != b"IEND" or b"IDAT" not in kinds:
-        raise TamperedError("a share's PNG was truncated or added to: fetch the share again")
-    width, height, depth, colour = struct.unpack_from(">IIBB", data, len(_PNG) + 8)
+def _read_png(data: bytes) -> tuple[Array, bool]:
+    """Read a grey PNG of 8 or 16 bits into (rows, columns) words, and whether its pixels fail the file's own checks.
+
+    Pixels that fail are read all the same where the file is laid out as we write it: their blocks are judged by keys.
+    """
+    chunks, damaged = _png_chunks(data)
+    width, height, depth, colour = struct.unpack(">IIBB", chunks[0][1][:10])
     if colour != 0 or depth not in (8, 16) or not width or not height:
         raise FormatError("a share's PNG is not grey of 8 or 16 bits: it was converted, fetch it as it was written")
     if width * height > _MOST_WORDS:
         raise LimitError(f"a share's PNG claims {height} rows of {width} pixels: more than this program handles")
+    rows = None if damaged else _decode_png(data)
+    if rows is None:
+        damaged, rows = True, _inflate_rows(chunks, width, height, depth // 8)
+    if rows.shape != (height, width) or rows.dtype.itemsize * 8 != depth:
+        raise FormatError("a share's PNG is not grey of 8 or 16 bits: it was converted, fetch it as it was written")
+    return np.ascontiguousarray(rows), damaged
+
+
+def _png_chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], bool]:
+    """Return a PNG's chunks, and whether the check of one that holds pixels fails; other failures are refused."""
+    chunks: list[tuple[bytes, memoryview]] = []
+    at, damaged, view = len(_PNG), False, memoryview(data)
+    while at < len(data) and (not chunks or chunks[-1][0] != b"IEND"):
+        length = struct.unpack_from(">I", data, at)[0] if at + 12 <= len(data) else len(data)
+        end = at + 12 + length
+        if end > len(data):
+            raise TamperedError("a share's PNG was truncated: fetch the share again")
+        kind = data[at + 4 : at + 8]
+        if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            if kind != b"IDAT":
+                raise TamperedError("a share's PNG was changed: a chunk's check fails, fetch the share again")
+            damaged = True
+        chunks.append((kind, view[at + 8 : end - 4]))
+        at = end
+    kinds = [kind for kind, _ in chunks]
+    if at != len(data) or kinds[:1] != [b"IHDR"] or kinds[-1] != b"IEND" or b"IDAT" not in kinds:
+        raise TamperedError("a share's PNG was truncated or added to: fetch the share again")
+    if len(chunks[0][1]) != 13:
+        raise TamperedError("a share's PNG was changed: its header is not one, fetch the share again")
+    return chunks, damaged
+
+
+def _decode_png(data: bytes) -> Array | None:
     import imagecodecs
 
     try:
-        rows = imagecodecs.png_decode(data)
+        rows: Array = imagecodecs.png_decode(data)
     except (RuntimeError, ValueError):
-        raise TamperedError("a share's PNG cannot be read: it was changed, fetch the share again") from None
-    if rows.shape != (height, width) or rows.dtype.itemsize * 8 != depth:
-        raise FormatError("a share's PNG is not grey of 8 or 16 bits: it was converted, fetch it as it was written")
-    return np.ascontiguousarray(rows)
+        return None
+    return rows
+
+
+def _inflate_rows(chunks: list[tuple[bytes, memoryview]], width: int, height: int, word: int) -> Array:
+    """Read unfiltered rows out of a damaged PNG, its checksums unheeded."""
+    size = height * (1 + width * word)
+    inflate = zlib.decompressobj(-15)
+    try:
+        raw = inflate.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT")[2:], size)
+    except zlib.error:
+        raw = b""
+    lines = np.frombuffer(raw, np.uint8)
+    if lines.size != size or lines.reshape(height, -1)[:, 0].any():
+        raise TamperedError("a share's PNG cannot be read: it was changed, fetch the share again")
+    pixels = np.ascontiguousarray(lines.reshape(height, -1)[:, 1:])
+    return pixels.view(f">u{word}").astype(f"=u{word}").reshape(height, width)

@@ -121,7 +121,8 @@ class RoiWatermark(Scheme):
         salt = hardened.salt_of(taken.pixels, header, pack_region(roi))
         secret = ImageSecret(header, rng.bytes(keys.KEY_SIZE), salt, roi)
         contents = sealed_file.describe(taken, keep_file=self.keep_file)
-        record = sealed_file.seal(contents, keys.derive(secret.key, salt).record, header.iid)
+        row = header.container_shape[2] * header.word.itemsize
+        record = sealed_file.seal(contents, keys.derive(secret.key, salt).record, header.iid, row)
         planes = regions.to_planes(taken.pixels)
         if self.profile == "hardened":
             shares, secret = hardened.make_shares(planes, mask, secret, record, rng)

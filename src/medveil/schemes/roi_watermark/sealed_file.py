@@ -2,7 +2,8 @@
 
 A DICOM header is patient data, so it travels only inside this record: AES-256-GCM under a key of its own that serves
 one message (zero nonce), with the iid as associated data; each part carries a copy. The plaintext is the length of a
-JSON object (u32, little endian), the object, and the file's bytes:
+JSON object (u32, little endian), the object, the file's bytes ("size" of them) and zeros that fill the last row of a
+picture:
 
 - "span": the bytes before and after the uncompressed pixels; the pixels come from the shares;
 - "whole": the whole file, where its pixels are compressed and could not be put back byte for byte;
@@ -59,6 +60,7 @@ def describe(image: MedicalImage, *, keep_file: bool) -> FileRecord:
         "media_type": image.media_type,
         "name": image.name,
         "photometric": image.photometric.value,
+        "size": len(data),
         "spacing": list(image.spacing) if image.spacing is not None else None,
         "span": [span.offset, span.length, span.dtype, list(span.shape)] if span is not None else None,
     }
@@ -73,12 +75,15 @@ def _stored_bytes(pixels: npt.NDArray[Any], span: PixelSpan) -> bytes:
     return np.ascontiguousarray(pixels).astype(stored.newbyteorder("<"), copy=False).astype(stored).tobytes()
 
 
-def seal(record: FileRecord, key: bytes, iid: bytes) -> bytes:
-    """Return the sealed record. Raises LimitError where the file is larger than `MAX_RECORD`."""
+def seal(record: FileRecord, key: bytes, iid: bytes, row: int) -> bytes:
+    """Return the sealed record, a multiple of `row` bytes.
+
+    Raises LimitError where the file is larger than `MAX_RECORD`."""
     about = json.dumps(record.about, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
     if len(about) + len(record.data) + 64 > MAX_RECORD:
         raise LimitError(f"a file of {len(record.data)} bytes is larger than a record holds: seal the file instead")
     plain = struct.pack("<I", len(about)) + about + record.data
+    plain += bytes(-(len(plain) + _OVERHEAD) % row)
     return AESGCM(key).encrypt(_NONCE, plain, iid)
 
 
@@ -91,11 +96,11 @@ def open_record(sealed: bytes, key: bytes, iid: bytes) -> FileRecord:
     try:
         (length,) = struct.unpack_from("<I", plain)
         about = json.loads(plain[4 : 4 + length])
-        if len(plain) < 4 + length or about["file"] not in ("none", "span", "whole"):
+        if about["file"] not in ("none", "span", "whole") or not 0 <= about["size"] <= len(plain) - 4 - length:
             raise FormatError("the sealed file record is not one that this program writes")
     except (struct.error, ValueError, KeyError, TypeError):
         raise FormatError("the sealed file record is not one that this program writes") from None
-    return FileRecord(about, plain[4 + length :])
+    return FileRecord(about, plain[4 + length : 4 + length + about["size"]])
 
 
 def rebuild(record: FileRecord | None, pixels: npt.NDArray[Any], *, exact: bool) -> MedicalImage:

@@ -160,8 +160,8 @@ class Header:
 class Share:
     """A share out of its carrier.
 
-    containers: header.container_shape, words. record: as long as the header says. stray: whether the carrier had
-    something in the places that are always zero.
+    containers: header.container_shape, words. record: as long as the header says. stray: whether the carrier
+    fails its own checks or holds something in the places that are always zero.
     """
 
     header: Header
