@@ -5,10 +5,9 @@ planar colour becomes pixel-interleaved; YBR_FULL, YBR_FULL_422, YBR_ICT and YBR
 conversion; PALETTE COLOR keeps its indices (`apply_palette`); bits beyond Bits Stored are cleared; 1-bit data is
 unpacked to bytes of 0 and 1; float and double float pixel data keep their type. `original` stays the file itself.
 
-Decoders: pydicom's own for native data, libjpeg-turbo for JPEG of 8 to 16 bits and RLE (imagecodecs), CharLS for JPEG-LS,
-OpenJPEG for JPEG 2000 (HTJ2K too), and imagecodecs where those refuse (`imaging.dicom_frames`). Never used:
-pylibjpeg-libjpeg, which is GPL; GDCM, whose exceptions on damaged JPEG data end the whole process; pylibjpeg-rle,
-whose panics on damaged data are no `Exception`.
+Decoders: pydicom's own for native data, imagecodecs for JPEG of 8 to 16 bits and RLE, CharLS for JPEG-LS, OpenJPEG
+for JPEG 2000 (HTJ2K too). Never used: pylibjpeg-libjpeg, which is GPL; GDCM, whose exceptions on damaged JPEG data
+end the whole process; pylibjpeg-rle, whose panics on damaged data are no `Exception`.
 """
 
 from __future__ import annotations

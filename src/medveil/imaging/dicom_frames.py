@@ -1,4 +1,4 @@
-"""Frames of DICOM pixel data: checked before they are decoded, decoded by pydicom or, where it cannot, imagecodecs."""
+"""Frames of DICOM pixel data: checked before they are decoded; JPEG and RLE by imagecodecs, the rest by pydicom."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int, int]
 
-_JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
+_JPEG_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
 _PLUGINS = {  # one decoder a syntax, so that lossy pictures do not depend on what else is installed
     "1.2.840.10008.1.2.4.80": "pyjpegls",
     "1.2.840.10008.1.2.4.81": "pyjpegls",
@@ -58,18 +58,17 @@ def decode(dataset: Dataset, syntax: str, shape: Shape) -> tuple[npt.NDArray[Any
     """Return the pixels (any layout of `shape`'s size) and their photometric interpretation after decoding."""
     from pydicom.pixels.decoders.base import get_decoder
 
-    if syntax in _JPEG:
-        return _with_imagecodecs(dataset, shape)
+    if syntax in _JPEG_SYNTAXES:
+        return _jpeg(dataset, shape)
     if syntax == _RLE:
         return _run_lengths(dataset, shape)
+    if syntax == DEFLATED_FRAMES:
+        return _deflated(dataset, shape), str(dataset.PhotometricInterpretation)
     try:
-        decoder = get_decoder(syntax)
+        array, meta = get_decoder(syntax).as_array(dataset, decoding_plugin=_PLUGINS.get(syntax, ""))
     except NotImplementedError as error:
-        return _fallback(dataset, syntax, shape, error)
-    try:
-        array, meta = decoder.as_array(dataset, decoding_plugin=_plugin(syntax))
-    except (NotImplementedError, RuntimeError) as error:
-        return _fallback(dataset, syntax, shape, error)
+        lines = str(error).strip().splitlines() or [""]
+        raise UnsupportedError(f"DICOM pixels that no decoder here reads ({lines[0][:160]})") from error
     expected = int(np.prod(shape))
     if array.size > expected:  # files with more frames than they declare
         array = array.reshape(-1)[:expected]
@@ -104,71 +103,38 @@ def _frames(dataset: Dataset, shape: Shape) -> list[bytes]:
     return found
 
 
-def _fallback(dataset: Dataset, syntax: str, shape: Shape, cause: Exception) -> tuple[npt.NDArray[Any], str]:
-    """Decode frame by frame with imagecodecs: 12-bit JPEG, frames that pydicom's plug-ins refuse, packed bits."""
-    photometric = str(dataset.PhotometricInterpretation)
-    allocated = int(dataset.BitsAllocated)
-    if syntax == DEFLATED_FRAMES and allocated == 1:
-        return _packed_bits(_frames(dataset, shape), _inflate, shape), photometric
-    if syntax == DEFLATED_FRAMES and shape[3] == 1:
-        return _deflated(dataset, shape), photometric
-    if syntax.startswith(_JPEG_FAMILY) and shape[3] == 1:
-        return _with_imagecodecs(dataset, shape)
-    lines = str(cause).strip().splitlines() or [""]
-    raise UnsupportedError(f"DICOM pixels that no decoder here reads ({lines[0][:160]})") from cause
-
-
-def _plugin(syntax: str) -> str:
-    return _PLUGINS.get(syntax, "")
-
-
-def _with_imagecodecs(dataset: Dataset, shape: Shape) -> tuple[npt.NDArray[Any], str]:
-    """Decode frame by frame with libjpeg-turbo, CharLS or OpenJPEG as imagecodecs carries them.
+def _jpeg(dataset: Dataset, shape: Shape) -> tuple[npt.NDArray[Any], str]:
+    """JPEG of 8, 12 or 16 bits, lossy or lossless, by libjpeg-turbo (PS3.5 8.2.1).
 
     Colour follows the picture where it says itself whether it is YCbCr, else the data set.
     """
+    import imagecodecs
+
     photometric = str(dataset.PhotometricInterpretation)
     bits = int(dataset.BitsStored)
     out = np.empty(shape if shape[3] > 1 else shape[:3], _dtype(dataset))
     for index, frame in enumerate(_frames(dataset, shape)):
         header = codestream.inspect(frame)
-        if header.samples == 1 or not header.kind.startswith("jpeg") or header.kind == "jpeg-ls":
-            picture = _codec(header.kind)(frame)
+        if header.kind not in ("jpeg", "jpeg-lossless"):
+            raise InputError(f"frame {index + 1} is {header.kind} where the data set says JPEG: the file is damaged")
+        if header.samples == 1:
+            picture = imagecodecs.jpeg8_decode(frame)
         else:
             ycbcr = header.colour == "ycbcr" if header.colour else photometric.startswith("YBR")
-            picture = _jpeg_colour(frame, "YCBCR" if ycbcr else "RGB")
-            photometric = "RGB"
+            stored = "YCBCR" if ycbcr else "RGB"
+            picture = imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace="RGB")
         if picture.shape != out.shape[1:] or picture.dtype.itemsize > out.dtype.itemsize:
             raise InputError(f"frame {index + 1} decodes to {picture.dtype} {picture.shape}: the file is damaged")
         out[index] = _with_sign(picture, bits, out.dtype)
-    return out, photometric
-
-
-def _jpeg_colour(frame: bytes, stored: str) -> npt.NDArray[Any]:
-    import imagecodecs
-
-    return np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace="RGB"))
+    return out, photometric if shape[3] == 1 else "RGB"
 
 
 def _with_sign(picture: npt.NDArray[Any], bits: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Return values in the data set's type; JPEG has no sign, so two's complement of `bits` bits is extended."""
-    if picture.dtype.kind == "i" or dtype.kind == "u":
+    if dtype.kind == "u":
         return picture.astype(dtype)
     spare = 8 * dtype.itemsize - bits
     return (picture.astype(f"u{dtype.itemsize}") << spare).view(dtype) >> spare
-
-
-def _codec(kind: str) -> Callable[[bytes], npt.NDArray[Any]]:
-    import imagecodecs
-
-    codecs: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
-        "jpeg": imagecodecs.jpeg8_decode,
-        "jpeg-lossless": imagecodecs.jpeg8_decode,
-        "jpeg-ls": imagecodecs.jpegls_decode,
-        "j2k": imagecodecs.jpeg2k_decode,
-        "htj2k": imagecodecs.jpeg2k_decode,
-    }
-    return codecs[kind]
 
 
 def _dtype(dataset: Dataset) -> np.dtype[Any]:
@@ -178,6 +144,10 @@ def _dtype(dataset: Dataset) -> np.dtype[Any]:
 
 def _deflated(dataset: Dataset, shape: Shape) -> npt.NDArray[Any]:
     """Deflated Image Frame Compression (PS3.5 Annex A.4): raw deflate a frame, little-endian words."""
+    if int(dataset.BitsAllocated) == 1:
+        return _packed_bits(_frames(dataset, shape), _inflate, shape)
+    if shape[3] != 1:
+        raise UnsupportedError("deflated frames in colour")
     dtype = _dtype(dataset).newbyteorder("<")
     size = shape[1] * shape[2] * dtype.itemsize
     data = b"".join(_inflate(frame, size, number) for number, frame in enumerate(_frames(dataset, shape), start=1))
