@@ -55,6 +55,14 @@ def plan_matmul(m: int, k: int, n: int, transpose_a: bool = False, transpose_b: 
 
 
 @functools.lru_cache(maxsize=256)
+def plan_linear(n: int, k: int, o: int) -> Contraction:
+    """Return the plan of a dense layer: a is w (o, k), b is x (n, k), out (n, o), so that a bias goes with a row."""
+    return Contraction(
+        (_grid((o, k)), _grid((k, 1))), (_grid((k, 1)), _grid((n, k))), (_grid((o, 1)), _grid((n, o))), (n, o)
+    )
+
+
+@functools.lru_cache(maxsize=256)
 def plan_conv(x: tuple[int, int, int, int], w: tuple[int, int, int, int], stride: int) -> Contraction:
     """Return the plan of a valid convolution: a is w (O, C, kh, kw), b is x (N, C, H, W), out (N, O, OH, OW)."""
     n, c, height, width = x

@@ -81,6 +81,20 @@ def mul_aa(session: Session, x: Share, y: Share) -> Share:
     return reshare(session, out)
 
 
+@costs(rounds=1, bytes_sent=lambda n: 12 * n, note="|v| < 2^31 after the shift; error at most 1.5 units")
+def mul_narrow(session: Session, x: Share, y: Share, shift: int | None = None) -> Share:
+    """Return x y / 2^shift (f by default) in Z_2^32 for uint64 shares of one shape; no large error."""
+    _same(x, y)
+    drop = session.fixed.fraction if shift is None else shift
+    if x.shape != y.shape or x.dtype != np.uint64 or not 1 <= drop <= 32:
+        raise InputError(f"a truncated product takes two Z_2^64 shares of one shape, not {x.shape} and {y.shape}")
+    out = zero_words(session, x.shape, np.uint32)
+    flat = [np.ascontiguousarray(w).reshape(-1) for w in (x.first, x.second, y.first, y.second)]
+    centre = np.uint64(3 << (drop - 1) if session.party == 0 else 0)
+    kernels.product_narrow(*flat, centre, np.uint64(drop), out.reshape(-1))
+    return reshare(session, out)
+
+
 @costs(rounds=1, bytes_sent=lambda n: 24 * n, note="n outputs; exact modulo 2^64, not truncated")
 def matmul_aa(session: Session, x: Share, y: Share) -> Share:
     """Return the exact product of (m, k) and (k, n) uint64 shares, not truncated."""

@@ -235,6 +235,14 @@ def product_local(x0, x1, y0, y1, out):
 
 
 @_jit
+def product_narrow(x0, x1, y0, y1, centre, shift, out):
+    """As `product_local`, the sum's low bits dropped and the rest added to the uint32 zero share `out`."""
+    for i in range(x0.shape[0]):
+        z = x0[i] * (y0[i] + y1[i]) + x1[i] * y0[i] + centre
+        out[i] += np.uint32(z >> shift)
+
+
+@_jit
 def deal_wrap(x0, x1, offset, ring_mask, top, shift, constant, kappa, u_stream, y_out, u_out):
     """Dealer: A' >> shift less the left helper's half, and u = 1 - msb(A') less its half; A' = x0 + x1 + offset."""
     for i in range(x0.shape[0]):

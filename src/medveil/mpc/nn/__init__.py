@@ -1,0 +1,1 @@
+"""Networks on values nobody sees: layers with backward passes, losses, optimisers, from a plain torch module."""
