@@ -1,0 +1,1 @@
+"""What an adversary does to protected images, by public interfaces only."""

@@ -1,0 +1,1 @@
+"""Measures over arrays: what an image lost, and what an encrypted one gives away."""
