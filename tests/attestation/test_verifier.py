@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import date
 from typing import Any
 
@@ -19,6 +20,7 @@ from medveil.errors import (
     FormatError,
     InputError,
     LimitError,
+    MissingExtraError,
     NotAuthenticError,
     PolicyError,
     StaleError,
@@ -316,3 +318,9 @@ def test_wrong_arguments(samples: dict[str, Sample], verifier: Verifier) -> None
             verifier.appraise(sample.evidence, sample.collateral, now, policy)  # type: ignore[arg-type]
     with pytest.raises(InputError):
         verifier.appraise(sample.raw, sample.collateral, 1, policy)  # type: ignore[arg-type]
+
+
+def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dcap_qvl", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'medveil\[attest\]'"):
+        Verifier()

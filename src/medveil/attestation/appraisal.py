@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from medveil.attestation.quote import Tee
 from medveil.errors import (
@@ -131,6 +131,25 @@ class Appraisal:
         if self.reasons:
             raise error_of(self.reasons[0].code)("; ".join(reason.message for reason in self.reasons))
         return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "ok": self.ok,
+            "reasons": [{"code": reason.code.value, "message": reason.message} for reason in self.reasons],
+            "tee": self.tee.value if self.tee else None,
+            "tcb_status": self.tcb_status,
+            "advisories": list(self.advisories),
+            "measurement": dict(self.measurement),
+            "measurement_name": self.measurement_name,
+            "platform": self.ppid,
+            "simulated": self.simulated,
+            "valid_until": self.valid_until,
+            "report_data": self.report_data.hex(),
+            "evidence_sha256": self.evidence_sha256,
+            "policy_sha256": self.policy_sha256,
+            "appraised_at": self.appraised_at,
+        }
 
 
 def error_of(code: Refusal) -> type[MedveilError]:
