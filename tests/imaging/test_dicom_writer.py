@@ -20,7 +20,7 @@ WARNING = "PROTECTED - NOT FOR DIAGNOSIS"
 
 
 def parsed(data: bytes) -> pydicom.Dataset:
-    assert data[:132] == bytes(128) + b"DICM"
+    assert data[128:132] == b"DICM"
     return pydicom.dcmread(BytesIO(data))
 
 
@@ -39,6 +39,7 @@ def parsed(data: bytes) -> pydicom.Dataset:
 def test_secondary_captures(name: str, sop_class: str, annotation: str) -> None:
     image = read(samples.path(name))
     data = write_secondary_capture(image, annotation=annotation, description="share 1 of 4")
+    assert data[:128] == bytes(128)
     dataset = parsed(data)
     assert dataset.SOPClassUID == sop_class == dataset.file_meta.MediaStorageSOPClassUID
     assert dataset.BurnedInAnnotation == ("YES" if annotation else "NO")

@@ -49,7 +49,8 @@ def test_png_of_grey_with_alpha_becomes_rgba() -> None:
 
 @pytest.mark.parametrize(
     "pixels",
-    [np.zeros((2, 2), np.int16), np.zeros((1, 2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8), np.zeros((2, 2, 5), np.uint8)],
+    [np.zeros((2, 2), np.int16), np.zeros((1, 2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8),
+     np.zeros((2, 2, 5), np.uint8)],
     ids=["signed", "frames", "empty", "samples"],
 )  # fmt: skip
 def test_what_png_cannot_hold(pixels: np.ndarray) -> None:

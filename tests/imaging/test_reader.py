@@ -90,6 +90,7 @@ BAD = {
     "PNG animation": (lambda: png(2, 2, 8, 0, bytes(6), chunk(b"acTL", bytes(8))), UnsupportedError, "animated"),
     "JPEG cut in its header": (lambda: mr_jpeg()[:10], InputError, "truncated"),
     "JPEG cut before its data": (lambda: mr_jpeg()[:400], InputError, "JPEG|jpeg|truncated"),
+    "JPEG cut in its data": (lambda: mr_jpeg()[:-200], InputError, "without its end"),
     "JPEG of no height": (lambda: jpeg(0, 64), InputError, "no pixels"),
     "JPEG that is a bomb": (lambda: jpeg(65_000, 65_000), LimitError, "before allocation"),
     "JPEG in CMYK": (lambda: jpeg(64, 64, 4), UnsupportedError, "CMYK"),

@@ -31,6 +31,7 @@ class Codestream:
     """Header of one compressed picture; `kind` is jpeg, jpeg-lossless, jpeg-ls, j2k, htj2k or png.
 
     colour: "rgb" or "ycbcr" where a JPEG picture says so itself (component names, Adobe or JFIF segment), else None.
+    header_end: where a JPEG picture's frame header stands.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Codestream:
     bits: int
     signed: bool = False
     colour: str | None = None
+    header_end: int = 0
 
     @property
     def decoded_bytes(self) -> int:
@@ -78,6 +80,12 @@ def refuse_larger(nbytes: int, limit: int, what: str) -> None:
             f"{what} would need {nbytes} bytes of pixels, more than the limit of {limit}: "
             "refused before allocation; raise the limit if the file is known to be good"
         )
+
+
+def refuse_cut_jpeg(data: bytes, found: Codestream) -> None:
+    """Raise InputError where a JPEG picture has no end marker: decoders would fill the rest with grey."""
+    if found.kind.startswith("jpeg") and data.find(b"\xff\xd9", found.header_end) < 0:
+        raise InputError("a JPEG picture without its end: the file is truncated")
 
 
 def _png(data: bytes) -> Codestream:
@@ -139,7 +147,7 @@ def _jpeg(data: bytes) -> Codestream:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", data, at + 4)
             names = bytes(data[at + 10 + 3 * index] for index in range(samples))
             colour = "rgb" if names in (b"RGB", b"rgb") else colour
-            return Codestream(_SOF_KINDS[marker], rows, columns, samples, bits, colour=colour)
+            return Codestream(_SOF_KINDS[marker], rows, columns, samples, bits, colour=colour, header_end=at)
         segment = data[at + 4 : at + 2 + length]
         if marker == 0xE0 and segment.startswith(b"JFIF\0"):
             colour = "ycbcr"

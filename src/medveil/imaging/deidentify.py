@@ -121,7 +121,7 @@ def deidentify(data: bytes, *, key: bytes, options: Options | None = None) -> De
             _remove_traces(dataset, traces)
             _stamp(dataset, options)
             return Deidentified(dicom_writer.save(dataset), cautions)
-        except dicom.DECODER_ERRORS as error:
+        except dicom.decoder_errors() as error:
             raise InputError(
                 f"a DICOM header that cannot be cleaned ({type(error).__name__}): it is damaged"
             ) from error

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "application/dicom"
 
-# What pydicom and the decoders under it raise on damaged files: none of them promises less.
-DECODER_ERRORS = (
+_DECODER_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
     RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
@@ -76,6 +75,13 @@ def quiet() -> Iterator[None]:
                 _quiet_stack.__exit__(None, None, None)
 
 
+def decoder_errors() -> tuple[type[Exception], ...]:
+    """Return what pydicom and the decoders under it raise on damaged files: none of them promises less."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (*_DECODER_ERRORS, BytesLengthException, InvalidDicomError)
+
+
 def looks_like(data: bytes) -> bool:
     """Whether the bytes begin like a DICOM file, with or without the 128-byte preamble of PS3.10 7.1."""
     if data[128:132] == b"DICM":
@@ -100,7 +106,6 @@ def open_dataset(data: bytes, *, limit: int = codestream.DEFAULT_LIMIT) -> Datas
     Raises InputError where it is not one, LimitError where a deflated data set would inflate beyond `limit`.
     """
     from pydicom import dcmread
-    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     if not looks_like(data):
         raise InputError("not a DICOM file: neither a DICM prefix nor a data set at its start")
@@ -110,7 +115,7 @@ def open_dataset(data: bytes, *, limit: int = codestream.DEFAULT_LIMIT) -> Datas
     try:
         with quiet():
             dataset = dcmread(BytesIO(data), force=True)
-    except (*DECODER_ERRORS, BytesLengthException, InvalidDicomError) as error:
+    except decoder_errors() as error:
         raise InputError(f"a DICOM file that cannot be parsed ({_brief(error)}): it is truncated or damaged") from error
     if len(dataset) == 0:
         raise InputError("a DICOM file without a data set: it is truncated or damaged")
@@ -123,13 +128,11 @@ def decode(data: bytes, *, name: str = "", limit: int = codestream.DEFAULT_LIMIT
     Raises InputError where the file is damaged, UnsupportedError where it holds no pixels or an unknown encoding,
     LimitError where its pixels would take more than `limit` bytes.
     """
-    from pydicom.errors import BytesLengthException
-
     dataset = open_dataset(data, limit=limit)
     try:
         with quiet():
             return _decode(dataset, data, name, limit)
-    except (*DECODER_ERRORS, BytesLengthException) as error:
+    except decoder_errors() as error:
         raise InputError(f"DICOM pixels that cannot be decoded ({_brief(error)})") from error
 
 

@@ -117,6 +117,7 @@ def _jpeg(dataset: Dataset, shape: Shape) -> tuple[npt.NDArray[Any], str]:
         header = codestream.inspect(frame)
         if header.kind not in ("jpeg", "jpeg-lossless"):
             raise InputError(f"frame {index + 1} is {header.kind} where the data set says JPEG: the file is damaged")
+        codestream.refuse_cut_jpeg(frame, header)
         if header.samples == 1:
             picture = imagecodecs.jpeg8_decode(frame)
         else:

@@ -122,7 +122,7 @@ def write_dicom_like(original: bytes, new_pixels: npt.NDArray[Any], *, derivatio
                 dataset.NumberOfFrames = pixels.shape[0]
             _set_pixels(dataset, pixels, old.bits_stored, old.photometric, little=syntax != _NATIVE[2])
             return save(dataset)
-        except dicom.DECODER_ERRORS as error:
+        except dicom.decoder_errors() as error:
             raise InputError(f"a DICOM header that cannot be written again ({type(error).__name__})") from error
 
 

@@ -25,6 +25,7 @@ _GZIP = b"\x1f\x8b\x08"
 _HEADER_BYTES = 544
 _SIZES = {1: 348, 2: 540}
 _MAX_OFFSET = 1 << 24
+_MAX_SIDE = 32_767
 _RGB, _RGBA = 128, 2304
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
@@ -217,6 +218,8 @@ def _fresh_header(image: MedicalImage, values: npt.NDArray[Any]) -> bytes:
     kind: Any = nibabel.Nifti1Header
     header = kind(endianness="<")
     frames, rows, columns = values.shape[:3]
+    if max(columns, rows, frames) > _MAX_SIDE:
+        raise InputError(f"pixels {values.shape} do not fit a NIfTI file: its sides are at most {_MAX_SIDE}")
     try:
         if values.ndim == 4:
             header["datatype"], header["bitpix"] = (_RGB, 24) if values.shape[3] == 3 else (_RGBA, 32)

@@ -42,6 +42,7 @@ def decode(data: bytes, *, name: str = "", limit: int = codestream.DEFAULT_LIMIT
         raise UnsupportedError("an animated PNG file: save its frames as a TIFF file with several pages")
     if found.samples == 4 and found.kind.startswith("jpeg"):
         raise UnsupportedError("a JPEG picture in CMYK: medical images are grey or RGB, so convert it first")
+    codestream.refuse_cut_jpeg(data, found)
     try:
         pixels = _decoder(found)(data)
     except _CODEC_ERRORS as error:
