@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.attestation.conftest import NOW, Sample
+from tests.attestation.conftest import NOW, Sample, rule
 
 from medveil.attestation.appraisal import Evidence, EvidenceKind
 from medveil.attestation.cache import CollateralCache
 from medveil.attestation.collateral import Collateral
+from medveil.attestation.policy import SimulationPolicy
 from medveil.attestation.providers.simulated import SimulatedPlatform, SimulatedProvider
 from medveil.attestation.quote import Tee
+from medveil.attestation.verifier import Verifier
 from medveil.errors import FormatError, InputError, LimitError, StaleError, UnsupportedError
 
 
@@ -39,6 +41,8 @@ def inner(text: str, member: str, **fields: Any) -> str:
         lambda t: "[]",
         lambda t: "[" * 100_000,
         lambda t: t[:-1],
+        lambda t: t + "\ud800",
+        lambda t: '{"tcb_info": ' + "9" * 5000 + "}",
         lambda t: t[:-1] + ', "tcb_info": ""}',
         lambda t: changed(t, extra="x"),
         lambda t: changed(t, pck_crl="absent"),
@@ -77,6 +81,35 @@ def test_malformed_collateral(change: Any, platform: SimulatedPlatform) -> None:
 def test_random_text(text: str) -> None:
     with pytest.raises(FormatError):
         Collateral.from_json(text)
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_damaged_collateral_is_refused_or_harmless(data: Any) -> None:
+    parts = json.loads(COLLATERAL.text)
+    name = data.draw(st.sampled_from(sorted(parts)))
+    text = list(parts[name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.sampled_from('0123456789abcdefABZ{}[]",:\n -é'))
+    parts[name] = "".join(text)
+    try:
+        collateral = Collateral.from_json(json.dumps(parts))
+    except FormatError:
+        return
+    evidence = SimulatedProvider(PLATFORM).evidence(bytes(64))
+    policy = SimulationPolicy(
+        measurements=(rule(Tee.SGX, PLATFORM.measurement("signer")),), accepted_statuses=("UpToDate",),
+        minimum_tcb_evaluation_data_number=17, platforms="any", dealers="any", maximum_share_age_days=1,
+        simulator_root_sha256=PLATFORM.root_sha256,
+    )  # fmt: skip
+    appraisal = Verifier().appraise(evidence, collateral, NOW, policy)
+    # What is signed did not change where it is accepted: hexadecimal in capitals, texts that nothing rests on.
+    signed = ("tcb_info", "qe_identity")
+    assert not appraisal.ok or all(parts[n] == json.loads(COLLATERAL.text)[n] for n in signed)
+
+
+PLATFORM = SimulatedPlatform(bytes(range(32)), NOW - 86400)
+COLLATERAL = PLATFORM.collateral(NOW)
 
 
 def test_sizes_and_encodings() -> None:

@@ -7,14 +7,16 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medveil.attestation.appraisal import Evidence, EvidenceKind
-from medveil.attestation.providers import open_provider
+from medveil.attestation.providers import registry
 from medveil.attestation.providers.gramine import GramineProvider
+from medveil.attestation.providers.registry import names, open_provider
 from medveil.attestation.providers.simulated import SimulatedPlatform, SimulatedProvider
 from medveil.attestation.providers.tsm import TsmProvider
 from medveil.attestation.quote import parse_quote
@@ -200,7 +202,22 @@ def test_tsm_that_is_not_there_or_unknown(tmp_path: Path, platform: SimulatedPla
 def test_open_provider_gives_hardware_only() -> None:
     assert isinstance(open_provider("gramine"), GramineProvider)
     assert isinstance(open_provider("tsm"), TsmProvider)
-    for name in ("simulated", "", "sgx"):
+    assert names() == ("gramine", "tsm")
+    for name in ("simulated", "simulated_pki", "base", "registry", "", "sgx"):
+        with pytest.raises(InputError):
+            open_provider(name)
+
+
+def test_a_third_partys_provider_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint("nitro", "medveil.attestation.providers.gramine:GramineProvider", registry.ENTRY_POINT_GROUP),
+        EntryPoint("broken", "medveil.attestation.providers.gramine:DEVICE", registry.ENTRY_POINT_GROUP),
+        EntryPoint("simulated", "medveil.attestation.providers.gramine:GramineProvider", registry.ENTRY_POINT_GROUP),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
+    assert "nitro" in names()
+    assert isinstance(open_provider("nitro"), GramineProvider)
+    for name in ("broken", "simulated"):
         with pytest.raises(InputError):
             open_provider(name)
 

@@ -9,6 +9,7 @@ moments all of its parts are valid, before any signature is looked at.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,12 +17,17 @@ from functools import cached_property
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 
 from medveil.attestation.quote import Tee
 from medveil.errors import FormatError, LimitError
 
 MAX_COLLATERAL: Final = 1 << 19
 """Longest collateral that is read, in bytes."""
+
+UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What `cryptography` raises for certificates and lists that are damaged; UnicodeError is a ValueError."""
 
 _TEXTS: Final = (
     "pck_crl_issuer_chain",
@@ -64,11 +70,10 @@ class Collateral:
         """
         if len(text) > MAX_COLLATERAL:
             raise LimitError(f"collateral of {len(text)} bytes is larger than the {MAX_COLLATERAL} allowed")
-        if isinstance(text, bytes):
-            try:
-                text = text.decode("utf-8")
-            except UnicodeDecodeError:
-                raise FormatError("the collateral is not UTF-8 text: fetch it again") from None
+        try:
+            text = text.decode("utf-8") if isinstance(text, bytes) else text.encode("utf-8").decode("utf-8")
+        except UnicodeError:
+            raise FormatError("the collateral is not UTF-8 text: fetch it again") from None
         parts = _object(text, "collateral")
         _check_parts(parts)
         tcb, identity = _object(parts["tcb_info"], "TCB info"), _object(parts["qe_identity"], "QE identity")
@@ -106,7 +111,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
 
     try:
         found = json.loads(text, object_pairs_hook=unique)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # ValueError: no JSON, or a number of absurd length
         raise FormatError(f"the {what} is not JSON: fetch it again") from None
     if not isinstance(found, dict):
         raise FormatError(f"the {what} is not a JSON object: fetch it again")
@@ -132,24 +137,31 @@ def _check_parts(parts: dict[str, Any]) -> None:
 
 def _windows(parts: Mapping[str, str]) -> tuple[list[int], list[int]]:
     """Return the starts and ends of validity of all certificates and revocation lists."""
+    with warnings.catch_warnings():
+        # A damaged certificate is refused by its signature; what it also breaks in RFC 5280 is nobody's concern.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return _read_windows(parts)
+
+
+def _read_windows(parts: Mapping[str, str]) -> tuple[list[int], list[int]]:
     starts: list[int] = []
     ends: list[int] = []
     for name in ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain"):
         try:
             chain = x509.load_pem_x509_certificates(parts[name].encode("ascii"))
-        except ValueError:  # UnicodeEncodeError included
+            starts += [_seconds(c.not_valid_before_utc) for c in chain]
+            ends += [_seconds(c.not_valid_after_utc) for c in chain]
+        except UNREADABLE:
             raise FormatError(f"the collateral's {name} cannot be read: fetch it again") from None
-        starts += [_seconds(c.not_valid_before_utc) for c in chain]
-        ends += [_seconds(c.not_valid_after_utc) for c in chain]
     for name in ("root_ca_crl", "pck_crl"):
         try:
             crl = x509.load_der_x509_crl(bytes.fromhex(parts[name]))
-            until = crl.next_update_utc
-        except ValueError:
+            until, since = crl.next_update_utc, crl.last_update_utc
+        except UNREADABLE:
             raise FormatError(f"the collateral's {name} cannot be read: fetch it again") from None
         if until is None:
             raise FormatError(f"the collateral's {name} does not say until when it is valid")
-        starts.append(_seconds(crl.last_update_utc))
+        starts.append(_seconds(since))
         ends.append(_seconds(until))
     return starts, ends
 

@@ -93,22 +93,37 @@ def verify_result(token: bytes, key: cose.PublicKey) -> Result:
     inner = claims.get(_SUBMODS, {}).get("quote") if isinstance(claims.get(_SUBMODS), dict) else None
     if not isinstance(inner, dict) or set(inner) != _FIELDS:
         raise FormatError("the token's submodule does not have its fields: it is of another version")
+    _check_types(claims, inner)
     evidence = decode_evidence(inner["evidence"])
     if sha256(evidence.data).hexdigest() != inner["evidence_sha256"]:
         raise TamperedError("the token holds other evidence than it speaks of: it is not used")
     if evidence.simulated != inner["simulated"]:
         raise TamperedError("the token contradicts itself about simulation: it is not used")
     return Result(
-        issuer=str(claims.get(_ISS)),
-        issued_at=int(claims.get(_IAT, 0)),
-        advisories=tuple(str(name) for name in inner["advisories"]),
-        measurement={str(k): str(v) for k, v in inner["measurement"].items()},
+        issuer=claims[_ISS],
+        issued_at=claims[_IAT],
+        advisories=tuple(inner["advisories"]),
+        measurement=inner["measurement"],
         simulated=inner["simulated"],
         valid_until=inner["valid_until"],
         report_data=inner["report_data"],
         evidence=evidence,
-        **{name: str(inner[name]) for name in _TEXTS},
+        **{name: inner[name] for name in _TEXTS},
     )
+
+
+def _check_types(claims: dict[Any, Any], inner: dict[Any, Any]) -> None:
+    """Raise FormatError where a claim is not of its type."""
+    texts = [claims.get(_ISS), *(inner[name] for name in _TEXTS)]
+    numbers = [claims.get(_IAT), inner["valid_until"]]
+    advisories = inner["advisories"] if isinstance(inner["advisories"], list) else [None]
+    registers = inner["measurement"] if isinstance(inner["measurement"], dict) else {None: None}
+    texts += [*advisories, *registers.keys(), *registers.values()]
+    right = all(isinstance(text, str) for text in texts)
+    right = right and all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+    right = right and isinstance(inner["simulated"], bool) and isinstance(inner["report_data"], bytes)
+    if not right or inner["tee"] not in tuple(Tee):
+        raise FormatError("the token holds a claim of another type than it has: it is of another version")
 
 
 def reappraise(result: Result, policy: Policy, now: int) -> Appraisal:

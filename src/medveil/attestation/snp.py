@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.utils import CryptographyDeprecationWarning
 
+from medveil.attestation.collateral import UNREADABLE
 from medveil.errors import FormatError, LimitError, NotAuthenticError, TamperedError
 
 REPORT_SIZE: Final = 1184
@@ -82,7 +83,7 @@ class SnpCollateral:
             raise LimitError("a revocation list is larger than 64 KiB: it is not read")
         try:
             return x509.load_der_x509_crl(self.crl)
-        except ValueError:
+        except UNREADABLE:
             raise FormatError("the collateral's revocation list cannot be read: fetch it again") from None
 
 
@@ -137,16 +138,23 @@ def validity(collateral: SnpCollateral) -> tuple[int, int]:
     Raises FormatError or LimitError where a part is unreadable.
     """
     certificates, crl = collateral.certificates(), collateral.revocations()
-    if crl.next_update_utc is None:
+    try:
+        until = crl.next_update_utc
+        starts = [c.not_valid_before_utc for c in certificates] + [crl.last_update_utc]
+        ends = [c.not_valid_after_utc for c in certificates]
+    except ValueError:
+        raise FormatError("a date in the collateral cannot be read: fetch it again") from None
+    if until is None:
         raise FormatError("the revocation list does not say until when it is valid: it is not accepted")
-    starts = [c.not_valid_before_utc for c in certificates] + [crl.last_update_utc]
-    ends = [c.not_valid_after_utc for c in certificates] + [crl.next_update_utc]
-    return _seconds(max(starts)), _seconds(min(ends))
+    return _seconds(max(starts)), _seconds(min([*ends, until]))
 
 
 def check_signature(report: SnpReport, vcek: x509.Certificate) -> None:
     """Check the signature of a report by the key of a VCEK certificate. Raises TamperedError or FormatError."""
-    key = vcek.public_key()
+    try:
+        key = vcek.public_key()
+    except UNREADABLE:
+        raise FormatError("a VCEK certificate's key cannot be read: it is not one of AMD's") from None
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP384R1):
         raise FormatError("a VCEK certificate does not hold a P-384 key: it is not one of AMD's")
     r = int.from_bytes(report.raw[0x2A0 : 0x2A0 + 48], "little")
@@ -162,15 +170,20 @@ def _check_chain(vcek: x509.Certificate, ask: x509.Certificate, ark: x509.Certif
         ark.verify_directly_issued_by(ark)
         ask.verify_directly_issued_by(ark)
         vcek.verify_directly_issued_by(ask)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, *UNREADABLE, TypeError):
         raise TamperedError("the chain from the chip's certificate to AMD's root is not valid") from None
 
 
 def _check_revocation(ask: x509.Certificate, ark: x509.Certificate, crl: x509.CertificateRevocationList) -> None:
     key = ark.public_key()
-    if crl.issuer != ark.subject or not isinstance(key, RSAPublicKey) or not crl.is_signature_valid(key):
+    try:
+        signed = isinstance(key, RSAPublicKey) and crl.issuer == ark.subject and crl.is_signature_valid(key)
+        revoked = signed and crl.get_revoked_certificate_by_serial_number(ask.serial_number) is not None
+    except (*UNREADABLE, TypeError):
+        signed = revoked = False
+    if not signed:
         raise TamperedError("the revocation list is not signed by the root of this chain")
-    if crl.get_revoked_certificate_by_serial_number(ask.serial_number) is not None:
+    if revoked:
         raise NotAuthenticError("AMD has revoked the signing key of this chip's certificate")
 
 
@@ -189,7 +202,7 @@ def _check_binding(report: SnpReport, vcek: x509.Certificate) -> None:
 def _extension(certificate: x509.Certificate, oid: str) -> bytes:
     try:
         found = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(oid)).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         raise FormatError(f"a VCEK certificate lacks the extension {oid}: it is not one of AMD's") from None
     if not isinstance(found, x509.UnrecognizedExtension):
         raise FormatError(f"a VCEK certificate's extension {oid} is of another kind: it is not one of AMD's")
@@ -204,7 +217,7 @@ def _load(der: bytes) -> x509.Certificate:
             # AMD issues VCEK certificates with serial number 0, which RFC 5280 does not allow.
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             return x509.load_der_x509_certificate(der)
-    except ValueError:
+    except UNREADABLE:
         raise FormatError("a certificate of the collateral cannot be read: fetch it again") from None
 
 

@@ -142,7 +142,7 @@ mrenclave = "{platform.measurement("signer")["mrenclave"]}"
 
 def open_provider(name: str, platform: Path | None) -> Provider:
     """Return the provider that the options name. Raises UsageError or InputError."""
-    from medveil.attestation.providers import open_provider as open_hardware
+    from medveil.attestation.providers.registry import open_provider as open_hardware
     from medveil.attestation.providers.simulated import SimulatedPlatform, SimulatedProvider
 
     if name == "simulated":

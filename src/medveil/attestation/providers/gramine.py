@@ -47,3 +47,6 @@ class GramineProvider(Provider):
                 f"there is no Gramine attestation at {self._device}: run inside gramine-sgx with remote attestation on"
             ) from None
         return check_echo(Evidence(EvidenceKind.DCAP, data, simulated=False), report_data)
+
+
+PROVIDER = GramineProvider

@@ -77,3 +77,6 @@ def _generation(entry: Path) -> int:
     if not text.isdecimal():
         raise TamperedError("configfs-tsm gives no generation number: its answer is not used")
     return int(text)
+
+
+PROVIDER = TsmProvider
