@@ -1,0 +1,338 @@
+"""`Vault`: one repository over several stores. Everything it does is in the modules beside it; this is the door."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from medveil.crypto.keyfile import OwnerKey, OwnerPublic
+from medveil.errors import ConfigError, MedveilError, WrongKeyError
+from medveil.imaging.roi import ROI
+from medveil.stores.base import Store
+from medveil.stores.config import open_store
+from medveil.stores.settings import StoreConfig
+from medveil.vault import freshness, putting, reading, repairing, scrubbing
+from medveil.vault.config import VaultConfig, load_config
+from medveil.vault.fleet import Fleet, Opener
+from medveil.vault.putting import Input
+from medveil.vault.reports import (
+    GetReport,
+    ListEntry,
+    ObjectReport,
+    PutReport,
+    RepairReport,
+    ScrubReport,
+    VerifyReport,
+    VersionEntry,
+)
+from medveil.vault.session import Session
+from medveil.vault.state import State
+
+Progress = Callable[[int, int], None]
+"""progress(done, total): bytes for one object, objects for many."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutOutcome:
+    """What came of one of many files: `report`, or `error`."""
+
+    given: Path
+    report: PutReport | None
+    error: MedveilError | None
+
+
+class Vault:
+    """A repository of medical images over several stores, none of which is trusted.
+
+    Open one with `Vault.open`, make its local state with `Vault.init`. Safe to use from several threads and
+    processes. A context manager; `close` lets go of the stores.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @classmethod
+    def init(cls, config: Path | str | VaultConfig, owner: OwnerKey, *, stores: Sequence[Store] | None = None) -> Vault:
+        """Make this machine's local state of a vault and open it; every store must answer.
+
+        config: a vault.toml, or what `load_config` returned. stores: already open ones in place of the configured.
+        On a second machine of the same owner the same configuration gives the same vault.
+        Raises ConfigError, OutputExistsError where there is a state already, StoreError where a store does not
+        answer or cannot be written.
+        """
+        checked = config if isinstance(config, VaultConfig) else load_config(config)
+        fleet = _fleet(checked, stores)
+        for name, outcome in fleet.each(lambda store: store.check()).items():
+            if outcome.error is not None:
+                fleet.close()
+                raise type(outcome.error)(f"store {name} cannot be used yet: {outcome.error}") from None
+        dataset = owner.derive("vault dataset", checked.dataset.encode())[:16]
+        meta = {"dataset": dataset, "label": checked.dataset.encode(), "owner": owner.public.to_bytes()}
+        state = State.create(checked.state, meta)
+        return cls(_session(checked, fleet, state, owner))
+
+    @classmethod
+    def open(
+        cls,
+        config: Path | str | VaultConfig,
+        owner: OwnerKey | None = None,
+        *,
+        stores: Sequence[Store] | None = None,
+    ) -> Vault:
+        """Open a vault. Without the owner's key only keyless work is possible: verify, scrub, repair, versions.
+
+        Raises ConfigError where it was not initialised here, WrongKeyError for another owner's key. A store that
+        does not answer keeps nothing from being opened.
+        """
+        checked = config if isinstance(config, VaultConfig) else load_config(config)
+        state = State(checked.state)
+        return cls(_session(checked, _fleet(checked, stores), state, owner))
+
+    # --------------------------------------------------------------------------------------------------- writing
+
+    def put(
+        self,
+        given: Input,
+        *,
+        name: str | None = None,
+        object: str | None = None,  # noqa: A002 - the field's word for it
+        base: int | None = None,
+        roi: ROI = (),
+        again: bool = False,
+        takeover: bool = False,
+        progress: Progress | None = None,
+    ) -> PutReport:
+        """Store a file (a path, bytes or an image) as a new object, or as the next version of `object`.
+
+        object: id, its beginning, or name. name: what to call it, the file's own by default; only ever encrypted.
+        base: the version that is to be replaced; another current one is a conflict. roi: regions where changes are
+        located finely. again: store anew what was put before under the same name. takeover: see `claims`.
+
+        Raises InputError, ConflictError, LimitError; StoreFullError or StoreUnavailableError where fewer than k
+        stores took it, and then nothing was stored. With k to n - 1 the report has DEGRADED findings.
+        """
+        object_id = None if object is None else reading.resolve(self._session, object)
+        return putting.put(
+            self._session,
+            given,
+            name=name,
+            object_id=object_id,
+            base=base,
+            roi=roi,
+            again=again,
+            takeover=takeover,
+            progress=progress,
+        )
+
+    def put_many(
+        self, files: Iterable[Path | str], *, workers: int = 2, progress: Progress | None = None
+    ) -> Iterator[PutOutcome]:
+        """Store many files with several threads; yields an outcome for each as it is done.
+
+        Files that are stored already are skipped, so an interrupted run is repeated to go on. One file's error does
+        not stop the others. progress(done, total) counts files.
+        """
+        paths = [Path(one) for one in files]
+        stop = threading.Event()
+
+        def job(path: Path) -> PutOutcome:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            try:
+                return PutOutcome(path, self.put(path), None)
+            except MedveilError as error:
+                return PutOutcome(path, None, error)
+
+        pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="vault put")
+        try:
+            waiting: set[Future[PutOutcome]] = {pool.submit(job, path) for path in paths}
+            done = 0
+            while waiting:
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    done += 1
+                    if progress is not None:
+                        progress(done, len(paths))
+                    yield future.result()
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def recover(self) -> int:
+        """End uploads that a dead process left and remove what earlier ones could not; returns how many ended."""
+        return putting.recover(self._session)
+
+    # --------------------------------------------------------------------------------------------------- reading
+
+    def get(
+        self,
+        object: str,  # noqa: A002
+        out: Path | str,
+        *,
+        version: int | None = None,
+        force: bool = False,
+        partial: bool = False,
+        progress: Progress | None = None,
+    ) -> GetReport:
+        """Write an object's exact bytes to a new file that appears complete and verified, or not at all.
+
+        object: id, its beginning, or name. version: an older one. force: overwrite `out`. partial: where too little
+        is left, write what is intact and zeros for the rest.
+
+        Raises OutputExistsError, ObjectMissingError, StaleError, RollbackError, ForkError, UnrecoverableError,
+        WrongKeyError; damage that could be made good is a finding.
+        """
+        session = self._session
+        return reading.get(
+            session,
+            reading.resolve(session, object),
+            Path(out),
+            version=version,
+            force=force,
+            partial=partial,
+            progress=progress,
+        )
+
+    def verify(self, object: str | None = None, *, progress: Progress | None = None) -> VerifyReport:  # noqa: A002
+        """Check one object or all: with the owner's key all that they hold, without it all their parts.
+
+        For one object raises as `get`; for all, what would be raised becomes a finding. progress counts bytes of one
+        object, or objects.
+        """
+        session = self._session
+        level = "parts" if session.key is None else "image"
+        if object is not None:
+            one = reading.verify(session, reading.resolve(session, object), progress=progress)
+            return VerifyReport(objects=(one,), level=level)
+        reports = self._for_all(lambda object_id: reading.verify(session, object_id), progress)
+        return VerifyReport(objects=reports, level=level)
+
+    def list(self) -> tuple[ListEntry, ...]:
+        """List all objects; names, sizes and times only with the owner's key."""
+        return tuple(reading.catalogue(self._session))
+
+    def find(self, wanted: str) -> str:
+        """Return the object id (32 hex digits) for an id, its beginning, or a file's name.
+
+        Raises ObjectMissingError, UsageError where several match.
+        """
+        return reading.resolve(self._session, wanted).hex()
+
+    def versions(self, object: str) -> tuple[VersionEntry, ...]:  # noqa: A002
+        """List the versions of an object, newest first."""
+        return tuple(reading.versions(self._session, reading.resolve(self._session, object)))
+
+    # ----------------------------------------------------------------------------------------------- maintenance
+
+    def scrub(
+        self,
+        *,
+        rate: float | None = None,
+        prune: bool = False,
+        restart: bool = False,
+        progress: Progress | None = None,
+        now: float | None = None,
+    ) -> ScrubReport:
+        """Read and check every part of every version, without a key; see `medveil.vault.scrubbing`."""
+        return scrubbing.scrub(self._session, rate=rate, prune=prune, restart=restart, progress=progress, now=now)
+
+    def repair(self, object: str | None = None, *, progress: Progress | None = None) -> RepairReport:  # noqa: A002
+        """Make missing and damaged parts again from the others, for one object or all, without a key.
+
+        Stores that were lost are opened again first. For one object raises as `get`; for all, what would be raised
+        becomes a finding.
+        """
+        session = self._session
+        for name, outcome in session.fleet.each(lambda store: store.check()).items():
+            if not outcome.ok:
+                session.fleet.reopen(name)
+        recovered = putting.recover(session)
+        if object is not None:
+            objects: tuple[ObjectReport, ...] = (repairing.repair(session, reading.resolve(session, object)),)
+        else:
+            objects = self._for_all(lambda object_id: repairing.repair(session, object_id), progress)
+        return RepairReport(objects=objects, repaired=sum(one.repaired for one in objects), recovered=recovered)
+
+    def accept_rollback(self, object: str, version: int | None = None) -> bytes:  # noqa: A002
+        """Sign that an older version (the newest offered by default) counts from now on; see `freshness`."""
+        return freshness.accept_rollback(self._session, reading.resolve(self._session, object), version)
+
+    def apply_acceptance(self, statement: bytes) -> str:
+        """Go back as a statement of `accept_rollback` from another machine says; returns the object's id."""
+        return freshness.apply_acceptance(self._session, statement).hex()
+
+    @property
+    def pending(self) -> tuple[tuple[str, int, str], ...]:
+        """The queue of repairs: (object id, version, store that lacks something)."""
+        return tuple(sorted((one.hex(), version, store) for one, version, store in self._session.state.repairs()))
+
+    def close(self) -> None:
+        """Let go of the stores."""
+        self._session.fleet.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Vault({len(self._session.fleet.stores)} stores, {self._session.k} of {self._session.n})"
+
+    def _for_all(self, job: Callable[[bytes], ObjectReport], progress: Progress | None) -> tuple[ObjectReport, ...]:
+        listings, _ = reading.list_stores(self._session)
+        every = reading.objects_in(self._session, listings)
+        reports = []
+        for number, object_id in enumerate(every, start=1):
+            try:
+                reports.append(job(object_id))
+            except MedveilError as error:
+                reports.append(
+                    ObjectReport(object_id=object_id.hex(), findings=(reading.as_finding(error),), error=error)
+                )
+            if progress is not None:
+                progress(number, len(every))
+        return tuple(reports)
+
+
+def _fleet(config: VaultConfig, stores: Sequence[Store] | None) -> Fleet:
+    if stores is not None:
+        given = {store.provider for store in stores}
+        if len(given) < config.n:
+            raise ConfigError(f"{config.n} parts need {config.n} different providers, and there are {len(given)}")
+        return Fleet(stores, deadline=config.deadline, workers=config.workers)
+    openers: dict[str, tuple[str, Opener]] = {
+        one.name: (one.provider or one.name, _opener(one)) for one in config.stores
+    }
+    return Fleet(openers=openers, deadline=config.deadline, workers=config.workers)
+
+
+def _opener(config: StoreConfig) -> Opener:
+    return lambda: open_store(config)
+
+
+def _session(config: VaultConfig, fleet: Fleet, state: State, owner: OwnerKey | None) -> Session:
+    public = OwnerPublic.from_bytes(state.meta("owner"))
+    if owner is not None and owner.public.to_bytes() != public.to_bytes():
+        raise WrongKeyError("this key is not the one that the vault was initialised with: use its owner's key file")
+    if state.meta("label") != config.dataset.encode():
+        raise ConfigError("the local state is of another dataset: name its folder, or run vault init for this one")
+    return Session(
+        dataset=state.meta("dataset"),
+        fleet=fleet,
+        state=state,
+        public=public,
+        key=owner,
+        k=config.k,
+        n=config.n,
+        mode=config.mode,
+        codec=config.codec,
+        orphan_age=config.orphan_age,
+    )
