@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.attestation.conftest import NOW, Sample, production, rule, rule_of
 
 from medveil.attestation.appraisal import Evidence
+from medveil.attestation.cose import fingerprint
 from medveil.attestation.eat import issue_result
 from medveil.attestation.proof import QuoteProof, attest_statement, compact
 from medveil.attestation.providers.simulated import SimulatedPlatform, SimulatedProvider
@@ -19,6 +20,7 @@ from medveil.attestation.session import DealerKey, SessionSigner
 from medveil.attestation.sets import CLOCK_SKEW, PresentedShare, VerifiedSet, verify_set
 from medveil.attestation.statement import Statement, report_data, share_digest
 from medveil.attestation.verifier import Verifier
+from medveil.crypto.signatures import SigningKey
 from medveil.errors import (
     FormatError,
     InputError,
@@ -229,9 +231,10 @@ def test_policy_refusals_reach_the_caller(bench: Bench, platform: SimulatedPlatf
         bench.verify(*shares, policy=policy)
 
 
-def test_signed_results_stand_for_expired_collateral(bench: Bench, verifier: Verifier) -> None:
-    key = Ed25519PrivateKey.generate()
-    signers = (key.public_key().public_bytes_raw().hex(),)
+@pytest.mark.parametrize("key", [Ed25519PrivateKey.generate(), SigningKey.generate()], ids=["ed25519", "hybrid"])
+def test_signed_results_stand_for_expired_collateral(key: Any, bench: Bench, verifier: Verifier) -> None:
+    public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key.public
+    signers = (fingerprint(public).hex(),)
     evidence = bench.signer.session.evidence
     policy = bench.simulation(maximum_share_age_days=3650, result_signers=signers)
     appraisal = verifier.appraise(evidence, bench.collateral, NOW, policy)
@@ -239,7 +242,7 @@ def test_signed_results_stand_for_expired_collateral(bench: Bench, verifier: Ver
     shares, later = (bench.share(1), bench.share(2)), NOW + 300 * 86400
     with pytest.raises(StaleError):
         bench.verify(*shares, now=later, policy=policy)
-    assert bench.verify(*shares, now=later, policy=policy, results=[token]).simulated
+    assert bench.verify(*shares, now=later, policy=policy, results=[(token, public)]).simulated
     for change, error in (
         ({"result_signers": ()}, PolicyError),
         ({"result_signers": ("00" * 32,)}, PolicyError),
@@ -248,12 +251,15 @@ def test_signed_results_stand_for_expired_collateral(bench: Bench, verifier: Ver
     ):
         changed = bench.simulation(**({"maximum_share_age_days": 3650, "result_signers": signers} | change))
         with pytest.raises(error):
-            bench.verify(*shares, now=later, policy=changed, results=[token])
+            bench.verify(*shares, now=later, policy=changed, results=[(token, public)])
+    stranger = SigningKey.generate().public
+    with pytest.raises(PolicyError, match="signed by nobody"):
+        bench.verify(*shares, now=later, policy=policy, results=[(token, stranger)])
     real = production([rule(Tee.SGX, bench.platform.measurement("signer"))], result_signers=signers)
     with pytest.raises(PolicyError, match="other kind"):
-        bench.verify(*shares, policy=real, results=[token])
+        bench.verify(*shares, policy=real, results=[(token, public)])
     with pytest.raises(TamperedError):
-        bench.verify(*shares, now=later, policy=policy, results=[token[:-1] + bytes([token[-1] ^ 1])])
+        bench.verify(*shares, now=later, policy=policy, results=[(token[:-1] + bytes([token[-1] ^ 1]), public)])
 
 
 def test_a_real_quote_does_not_vouch_for_our_share(samples: dict[str, Sample], verifier: Verifier) -> None:

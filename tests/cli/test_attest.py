@@ -69,6 +69,20 @@ def test_quote_and_verify(medveil: Any, simulated: Path) -> None:
     assert other.json["error"] == "TamperedError"
 
 
+def test_a_signed_result(medveil: Any, simulated: Path, key: Path) -> None:
+    from medveil.attestation.eat import verify_result
+    from medveil.cli.keys import open_owner
+
+    quote = make_quote(medveil, simulated, "--report-data", REPORT)
+    assert verify(medveil, quote, simulated, "--result", simulated / "result").code == 2
+    done = verify(medveil, quote, simulated, "--result", simulated / "result", "--key", key, "--issuer", "radiology")
+    assert done.code == 0
+    assert len(done.json["result_signer"]) == 64
+    said = verify_result((simulated / "result").read_bytes(), open_owner(key).signing.public)
+    assert (said.issuer, said.simulated, said.report_data.hex()) == ("radiology", True, REPORT)
+    assert verify(medveil, quote, simulated, "--result", simulated / "result", "--key", key).code == 2
+
+
 def test_quote_over_a_statement(medveil: Any, simulated: Path) -> None:
     vectors = Path(__file__).resolve().parents[2] / "vectors" / "attestation" / "statements"
     import json

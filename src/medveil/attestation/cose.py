@@ -44,10 +44,14 @@ class Signed:
     signature: bytes = field(repr=False)
 
 
+def fingerprint(key: PublicKey) -> bytes:
+    """Return the 32-byte fingerprint of a public key: SHA-256 over its encoding."""
+    return sha256(key.public_bytes_raw() if isinstance(key, Ed25519PublicKey) else key.to_bytes()).digest()
+
+
 def key_id_of(key: PublicKey) -> bytes:
-    """Return the 8-byte id of a public key: the start of SHA-256 over its encoding."""
-    raw = key.public_bytes_raw() if isinstance(key, Ed25519PublicKey) else key.to_bytes()
-    return sha256(raw).digest()[:KEY_ID_SIZE]
+    """Return the 8-byte id of a public key: the start of its fingerprint."""
+    return fingerprint(key)[:KEY_ID_SIZE]
 
 
 def sign(payload: bytes, key: PrivateKey, *, kind: bytes, key_id: bytes | None = None) -> bytes:

@@ -145,7 +145,7 @@ class _Rules(_Model):
     maximum_share_age_days: Annotated[StrictInt, Field(ge=1, le=36500)]
     maximum_collateral_age_days: Annotated[StrictInt, Field(ge=1, le=366)] = 30
     minimum_snp_tcb: SnpTcb | None = None
-    result_signers: tuple[DealerKey, ...] = ()  # Ed25519 keys of verifiers whose signed results stand for collateral
+    result_signers: tuple[Sha256, ...] = ()  # fingerprints of verifiers' keys whose results stand for collateral
 
     @cached_property
     def sha256(self) -> str:

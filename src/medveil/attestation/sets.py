@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives import constant_time
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from medveil.attestation import cose
 from medveil.attestation.appraisal import Appraisal, Evidence
-from medveil.attestation.eat import MAX_TOKEN, reappraise, verify_result
+from medveil.attestation.cose import PublicKey, fingerprint
+from medveil.attestation.eat import reappraise, verify_result
 from medveil.attestation.policy import Policy
 from medveil.attestation.proof import CompactProof, Proof, QuoteProof, SignedProof, read_proof
 from medveil.attestation.session import Session, check_dealer
@@ -105,21 +104,22 @@ def verify_set(
     now: int,
     sessions: Iterable[Session] = (),
     chains: Iterable[bytes] = (),
-    results: Iterable[bytes] = (),
+    results: Iterable[tuple[bytes, PublicKey]] = (),
 ) -> VerifiedSet:
     """Verify shares under a policy at `now` (Unix seconds of the verifier's own clock).
 
     collateral: gives the collateral for evidence (`CollateralCache.finder`, or a function of the caller). sessions:
     those that signed proofs may refer to. chains: PEM certificates that compact proofs may refer to. results: signed
-    results (`eat`) of verifiers that the policy names, which stand for collateral that has expired since.
+    results (`eat`) with their verifiers' keys, whose fingerprints the policy lists; they stand for collateral that
+    has expired since.
     Raises FormatError, TamperedError, NotAuthenticError, StaleError, PolicyError or LimitError as described at
     each check, InputError where a share is given twice and UnrecoverableError where there are fewer than k.
     """
     if len(shares) > MAX_SHARES:
         raise LimitError(f"{len(shares)} shares are more than the {MAX_SHARES} that a set can have")
     checker = _Checker(policy, verifier, collateral, now, tuple(sessions), tuple(chains))
-    for token in results:
-        checker.learn(token)
+    for token, key in results:
+        checker.learn(token, key)
     found = [checker.check(share) for share in shares]
     _check_one_set([statement for statement, _ in found])
     found.sort(key=lambda pair: pair[0].index)
@@ -143,16 +143,12 @@ class _Checker:
         self._chains = chains
         self._appraised: dict[bytes, Appraisal] = {}
 
-    def learn(self, token: bytes) -> None:
+    def learn(self, token: bytes, key: PublicKey) -> None:
         """Judge a signed result under the policy; it then stands for the appraisal of its evidence."""
-        wanted = cose.parse(token, limit=MAX_TOKEN).key_id
-        for signer in self._policy.result_signers:
-            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer))
-            if cose.key_id_of(key) == wanted:
-                result = verify_result(token, key)
-                self._appraised[_key(result.evidence)] = reappraise(result, self._policy, self._now)
-                return
-        raise PolicyError("a verification result is signed by nobody whom the policy lists")
+        if fingerprint(key).hex() not in self._policy.result_signers:
+            raise PolicyError("a verification result is signed by nobody whom the policy lists")
+        result = verify_result(token, key)
+        self._appraised[_key(result.evidence)] = reappraise(result, self._policy, self._now)
 
     def check(self, share: PresentedShare) -> tuple[Statement, Appraisal]:
         """Return the verified statement of a share and the appraisal of the evidence behind it."""

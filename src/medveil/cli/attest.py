@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medveil.cli import terminal
-from medveil.cli.keys import Json, write_new
+from medveil.cli.keys import Json, open_owner, write_new
 from medveil.errors import TamperedError, UsageError
 
 if TYPE_CHECKING:
+    from medveil.attestation.appraisal import Appraisal, Evidence
     from medveil.attestation.providers.base import Provider
     from medveil.attestation.providers.simulated import SimulatedPlatform
 
@@ -58,6 +59,9 @@ def verify(
     policy: PolicyFile,
     collateral: Annotated[Path, typer.Option("--collateral", help="A collateral file, or a folder of them.")],
     report_data: ReportData = None,
+    result: Annotated[Path | None, typer.Option("--result", help="Write a signed result (needs --key).")] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="The verifier's own key file.")] = None,
+    issuer: Annotated[str, typer.Option(help="Who verifies, for --result.")] = "medveil",
     as_json: Json = False,
 ) -> None:
     """Appraise evidence under a policy, at the time of this machine's clock."""
@@ -66,18 +70,21 @@ def verify(
     from medveil.attestation.session import MAX_SESSION
     from medveil.attestation.verifier import Verifier
 
+    if (result is None) != (key is None):
+        raise UsageError("a signed result needs both --result and --key")
     now = int(time.time())
     rules = load_policy(policy)
     given = read_evidence(read_bounded(evidence, MAX_SESSION))
     appraisal = Verifier().appraise(given, find_collateral(collateral, given, now), now, rules).require()
     if report_data is not None and appraisal.report_data != parse_hex(report_data):
         raise TamperedError("the evidence is good, but vouches for other report data than was given")
+    signer = None if result is None or key is None else write_result(result, key, appraisal, given, issuer)
     mark = "  SIMULATED: this proves nothing" if appraisal.simulated else ""
 
     def text() -> None:
         terminal.out.print(f"{evidence}: accepted as {appraisal.measurement_name!r}, {appraisal.tcb_status}{mark}")
 
-    terminal.emit(appraisal.as_dict() | {"exit": 0}, as_json=as_json, text=text)
+    terminal.emit(appraisal.as_dict() | {"result_signer": signer, "exit": 0}, as_json=as_json, text=text)
 
 
 @group.command("policy")
@@ -138,6 +145,16 @@ valid_until = {today + timedelta(days=365)}
 [measurements.registers]
 mrenclave = "{platform.measurement("signer")["mrenclave"]}"
 """
+
+
+def write_result(out: Path, key: Path, appraisal: Appraisal, evidence: Evidence, issuer: str) -> str:
+    """Write the signed result of an accepted appraisal; return the fingerprint that a policy lists."""
+    from medveil.attestation.cose import fingerprint
+    from medveil.attestation.eat import issue_result
+
+    owner = open_owner(key)
+    write_new(out, issue_result(appraisal, evidence, owner.signing, issuer))
+    return fingerprint(owner.signing.public).hex()
 
 
 def open_provider(name: str, platform: Path | None) -> Provider:
