@@ -105,7 +105,7 @@ def guessed_region(image: MedicalImage, guess: MedicalImage, protected: Protecte
     planes = regions.to_planes(_grey8(guess))
     blocks = paper.roi_blocks(region, *planes.shape)
     keys = paper.diffusion_keys([paper.folded_hash(block.cut(planes)) for block in blocks])
-    containers = paper.undiffuse(share.containers, keys[0])
+    containers = paper.undiffuse([share.containers], keys[:1])[0]
     true, where = _high_nibbles(image, region, share)
     if share.header.profile == PAPER:
         read, _, _ = histogram_shift.extract(containers, share.header.peaks[0], 0, high=True)

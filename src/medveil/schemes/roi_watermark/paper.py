@@ -108,11 +108,11 @@ def diffusion_keys(hashes: Sequence[bytes]) -> tuple[bytes, bytes]:
     return out[0], out[1]
 
 
-def keystreams(diffusion_key: bytes, count: int) -> tuple[Array, Array]:
-    """Return A (Sine-Sine) and B (Chebyshev-Chebyshev) of a share, `count` bytes each."""
-    a = chaos_kernels.streams([MapKey.from_half(diffusion_key[:8])], count, chebyshev=False)
-    b = chaos_kernels.streams([MapKey.from_half(diffusion_key[8:])], count, chebyshev=True)
-    return a[0], b[0]
+def keystreams(pair: Sequence[bytes], count: int) -> list[tuple[Array, Array]]:
+    """Return A (Sine-Sine) and B (Chebyshev-Chebyshev) for each 128-bit key, `count` bytes each."""
+    a = chaos_kernels.streams([MapKey.from_half(key[:8]) for key in pair], count, chebyshev=False)
+    b = chaos_kernels.streams([MapKey.from_half(key[8:]) for key in pair], count, chebyshev=True)
+    return list(zip(a, b, strict=True))
 
 
 def embedded_planes(planes: Array, roi_mask: Mask, roi: ROI) -> tuple[list[Array], tuple[int, int], list[bytes]]:
@@ -133,16 +133,16 @@ def embedded_planes(planes: Array, roi_mask: Mask, roi: ROI) -> tuple[list[Array
     return containers, (peaks[0], peaks[1]), hashes
 
 
-def diffuse(containers: Array, diffusion_key: bytes) -> Array:
-    """Return ((P + A) mod 256) XOR B (equation 10)."""
-    a, b = keystreams(diffusion_key, containers.size)
-    return ((containers.reshape(-1) + a) ^ b).reshape(containers.shape)
+def diffuse(containers: Sequence[Array], pair: Sequence[bytes]) -> list[Array]:
+    """Return ((P + A) mod 256) XOR B (equation 10) of containers of one shape, each under its own key."""
+    streams = keystreams(pair, containers[0].size)
+    return [((c.reshape(-1) + a) ^ b).reshape(c.shape) for c, (a, b) in zip(containers, streams, strict=True)]
 
 
-def undiffuse(containers: Array, diffusion_key: bytes) -> Array:
+def undiffuse(containers: Sequence[Array], pair: Sequence[bytes]) -> list[Array]:
     """Undo `diffuse`."""
-    a, b = keystreams(diffusion_key, containers.size)
-    return ((containers.reshape(-1) ^ b) - a).reshape(containers.shape)
+    streams = keystreams(pair, containers[0].size)
+    return [((c.reshape(-1) ^ b) - a).reshape(c.shape) for c, (a, b) in zip(containers, streams, strict=True)]
 
 
 def make_shares(
@@ -154,8 +154,9 @@ def make_shares(
     header = replace(secret.header, peaks=peaks, payload_bits=HASH_BITS * len(hashes), record_size=len(record))
     k = keys.derive(secret.key, secret.salt)
     public = replace(header, commitment=k.commitment)
-    first = Share(public, diffuse(containers[0], pair[0]), record).sealed()
-    second = Share(replace(public, index=2), diffuse(containers[1], pair[1]), record).sealed()
+    mixed = diffuse(containers, pair)
+    first = Share(public, mixed[0], record).sealed()
+    second = Share(replace(public, index=2), mixed[1], record).sealed()
     return (first, second), replace(secret, header=header, diffusion_keys=pair)
 
 
@@ -175,8 +176,9 @@ def read_blocks(first: Share, second: Share, roi_mask: Mask, secret: ImageSecret
     """
     h = secret.header
     halves, marks = [], []
-    for share, key, mask, high in zip((first, second), secret.diffusion_keys, h.peaks, (True, False), strict=True):
-        plane, payload, _ = histogram_shift.extract(undiffuse(share.containers, key), mask, h.payload_bits, high=high)
+    plain = undiffuse([first.containers, second.containers], secret.diffusion_keys)
+    for containers, mask, high in zip(plain, h.peaks, (True, False), strict=True):
+        plane, payload, _ = histogram_shift.extract(containers, mask, h.payload_bits, high=high)
         halves.append(plane)
         marks.append(np.packbits(payload).reshape(-1, HASH_BITS // 8))
     whole = halves[0] << 4 | halves[1]

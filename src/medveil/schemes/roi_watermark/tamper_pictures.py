@@ -22,7 +22,7 @@ _LOST: Final = (220, 38, 127)
 
 
 def overlay(restored: Restored, frame: int = 0) -> npt.NDArray[np.uint8]:
-    """Return one frame as (rows, columns, 3) with changed blocks outlined in amber, and lost ones in magenta.
+    """Return one frame as (rows, columns, 3) with changed areas outlined in amber, and lost ones in magenta.
 
     Grey is windowed as the file says. Raises InputError where there is no such frame, no image or no map.
     """
@@ -33,7 +33,7 @@ def overlay(restored: Restored, frame: int = 0) -> npt.NDArray[np.uint8]:
         raise InputError(f"there is no frame {frame}: the image has {image.frames}, numbered from 0")
     shown = np.ascontiguousarray(_shown(image, frame))
     for flags, colour in ((found.touched[frame], _TOUCHED), (found.lost[frame], _LOST)):
-        shown[_outline(flags, found.tile)] = colour
+        shown[_outline(flags)] = colour
     return shown
 
 
@@ -49,12 +49,11 @@ def _shown(image: MedicalImage, frame: int) -> npt.NDArray[np.uint8]:
     return shown[:, :, :3].copy()
 
 
-def _outline(flags: npt.NDArray[np.bool_], tile: int) -> npt.NDArray[np.bool_]:
-    """Return the pixels of flagged blocks that lie on a block's border."""
-    rows, columns = np.arange(flags.shape[0])[:, None], np.arange(flags.shape[1])[None, :]
-    border = (rows % tile == 0) | (rows % tile == tile - 1) | (columns % tile == 0) | (columns % tile == tile - 1)
-    border |= (rows == flags.shape[0] - 1) | (columns == flags.shape[1] - 1)
-    edge: npt.NDArray[np.bool_] = flags & border
+def _outline(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the flagged pixels that touch one that is not, or the edge of the picture."""
+    ringed = np.pad(flags, 1)
+    inner = ringed[:-2, 1:-1] & ringed[2:, 1:-1] & ringed[1:-1, :-2] & ringed[1:-1, 2:]
+    edge: npt.NDArray[np.bool_] = flags & ~inner
     return edge
 
 
