@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +72,7 @@ def demo(
         _put(vault, study, folder)
         ratio = study.stored / len(study.image.original or b"x")
         say.step("sealed", f"{study.name}: {len(study.image.original or b''):,} bytes, stored/original {ratio:.2f}")
-    shutil.rmtree(folder / "clouds" / LOST)
+    _delete_all(folder / "clouds" / LOST)
     say.step("lost", f"cloud {LOST} deleted everything it had", bad=True)
     flipped = sum(_tamper(folder / "clouds" / TAMPERING, study) for study in told)
     say.step("tampered", f"cloud {TAMPERING} changed {flipped} bytes in the parts it keeps", bad=True)
@@ -81,7 +80,6 @@ def demo(
         _get(vault, study, folder)
         kinds = ", ".join(sorted({f"{f.kind.value} at {f.place}" for f in study.findings if f.place}))
         say.step("restored", f"{study.name}: {'identical' if study.equal else 'DIFFERENT'}; named: {kinds}")
-    (folder / "clouds" / LOST).mkdir(exist_ok=True)
     vault.repair()
     clean = not vault.verify().findings
     say.step("repaired", "every part is back in place and verifies" if clean else "parts are still missing")
@@ -161,6 +159,12 @@ def _put(vault: Vault, study: Told, folder: Path) -> None:
     for cloud in CLOUDS:
         own = [path for path in new if path.is_relative_to(folder / "clouds" / cloud)]
         study.shares[cloud] = max((path.read_bytes() for path in own), key=len)
+
+
+def _delete_all(cloud: Path) -> None:
+    for path in cloud.rglob("*"):
+        if path.is_file():
+            path.unlink()
 
 
 def _tamper(cloud: Path, study: Told) -> int:
