@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from contextlib import ExitStack
+from functools import partial as bind
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from medveil.crypto.keyfile import OwnerKey
+from medveil.crypto.keyfile import OwnerKey, OwnerPublic
 from medveil.errors import (
     FormatError,
     LimitError,
@@ -158,14 +159,16 @@ def _choose(stack: ExitStack, folder: Path, owner: OwnerKey | None, findings: Fi
     if not readers:
         raise UnrecoverableError(f"{folder} holds no parts: bring back at least k of part-1, part-2, ...")
 
-    def accept(manifest: Manifest) -> Manifest:
-        return manifest if owner is None else Manifest.verify(manifest.data, owner.public)
-
+    accept = None if owner is None else bind(_verified, owner.public)
     chosen = choose(look_at(readers, findings), extra, accept, findings)
     if extra is not None and extra.manifest != chosen.manifest.data:
         message = "the manifest file is not the one that the parts belong to: it was changed or replaced"
         findings.add(Finding(FindingKind.TAMPER, message, place="manifest"))
     return chosen
+
+
+def _verified(owner: OwnerPublic, manifest: Manifest) -> Manifest:
+    return Manifest.verify(manifest.data, owner)
 
 
 def _manifest_file(path: Path, findings: Findings) -> Record | None:

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from medveil.errors import FormatError, LimitError, NotAuthenticError, StaleError, StoreError, UnrecoverableError
 from medveil.schemes.base import Finding, FindingKind
 from medveil.schemes.sealed.format import (
+    HEADER_READ,
     MAX_RECORD,
     PART_MAGIC,
     SHARE_MAGIC,
     Manifest,
     Record,
+    ShareHeader,
     unpack_record,
 )
-from medveil.schemes.sealed.shares import Findings, ShareReader
+from medveil.schemes.sealed.shares import Findings, ShareReader, match_shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,14 @@ class Chosen:
 def choose(
     offers: Mapping[int, Offer],
     extra: Record | None,
-    accept: Callable[[Manifest], Manifest],
+    accept: Callable[[Manifest], Manifest] | None,
     findings: Findings,
 ) -> Chosen:
     """Choose the manifest among the parts' records and one more (`extra`, from a manifest file), and blame the rest.
 
-    accept: verifies a manifest and returns it, or raises NotAuthenticError. Of several authentic ones the highest
-    version counts, then the one that most parts carry.
+    accept: verifies a manifest and returns it, or raises NotAuthenticError; None where there is nothing to verify
+    with. Of several authentic ones the highest version counts, then the one that most parts carry; of unverified
+    ones first the one that most shares belong to.
     Raises what `accept` raised where no manifest passes, UnrecoverableError where there is none.
     """
     records = ([extra] if extra is not None else []) + [o.record for o in offers.values() if o.record and o.manifest]
@@ -95,20 +98,7 @@ def choose(
         if offers:
             raise FormatError("no part has a readable manifest: they are damaged or not of a protected object")
         raise UnrecoverableError("there are no parts: bring back at least k of them")
-    votes = Counter(record.manifest for record in records)
-    accepted: list[tuple[int, int, Manifest]] = []
-    refusal: NotAuthenticError | LimitError | None = None
-    for data, count in votes.items():
-        try:
-            manifest = accept(Manifest.parse_unverified(data))
-        except (NotAuthenticError, LimitError) as error:
-            if refusal is None or isinstance(error, StaleError):
-                refusal = error
-            continue
-        accepted.append((manifest.version, count, manifest))
-    if not accepted:
-        raise refusal or FormatError("no part has a readable manifest")
-    manifest = max(accepted, key=lambda one: one[:2])[2]
+    manifest = _best(offers, Counter(record.manifest for record in records), accept)
     agreeing = [record for record in records if record.manifest == manifest.data]
     true = Counter((record.envelopes, record.size) for record in agreeing).most_common(1)[0][0]
     envelopes = dict.fromkeys(one for record in agreeing for one in record.envelopes)
@@ -118,10 +108,43 @@ def choose(
         same = record is not None and record.manifest == manifest.data and record.envelopes == true[0]
         start = _start(offer, true[1])
         shares[place] = OffsetShare(offer.reader, start)
-        if not same and not _other_object(offer, manifest):
+        if not same and not _other_object(offer, shares[place], manifest):
             message = f"the record in front of part {place} was changed"
             findings.add(Finding(FindingKind.TAMPER, message, part=place, place="record"))
     return Chosen(manifest, tuple(envelopes), shares)
+
+
+def _best(
+    offers: Mapping[int, Offer], votes: Mapping[bytes, int], accept: Callable[[Manifest], Manifest] | None
+) -> Manifest:
+    accepted: list[tuple[int, int, int, Manifest]] = []
+    refusal: NotAuthenticError | LimitError | None = None
+    for data, count in votes.items():
+        manifest = Manifest.parse_unverified(data)
+        support = 0
+        if accept is None:
+            support = _support(offers, manifest) if len(votes) > 1 else 0
+        else:
+            try:
+                manifest = accept(manifest)
+            except (NotAuthenticError, LimitError) as error:
+                if refusal is None or isinstance(error, StaleError):
+                    refusal = error
+                continue
+        accepted.append((support, manifest.version, count, manifest))
+    if not accepted:
+        raise refusal or FormatError("no part has a readable manifest")
+    return max(accepted, key=lambda one: one[:3])[3]
+
+
+def _support(offers: Mapping[int, Offer], manifest: Manifest) -> int:
+    """Return how many of the parts hold a share that this manifest names."""
+    shares = {
+        place: OffsetShare(offer.reader, _start(offer, offer.record.size if offer.record else 0))
+        for place, offer in offers.items()
+    }
+    matched = match_shares(manifest, shares, Findings())
+    return sum(share.extra_proved for share in matched.values())
 
 
 def _start(offer: Offer, expected: int) -> int:
@@ -133,7 +156,14 @@ def _start(offer: Offer, expected: int) -> int:
     return expected
 
 
-def _other_object(offer: Offer, manifest: Manifest) -> bool:
+def _other_object(offer: Offer, share: ShareReader, manifest: Manifest) -> bool:
     """Whether a part is a whole one of another object or version: then its share says so, and it was not changed."""
     other = offer.manifest
-    return other is not None and (other.object_id, other.version) != (manifest.object_id, manifest.version)
+    named = (manifest.object_id, manifest.version)
+    if other is None or (other.object_id, other.version) == named:
+        return False
+    try:
+        header = ShareHeader.decode(share.read(0, HEADER_READ))
+    except (FormatError, StoreError):
+        return False
+    return (header.object_id, header.version) == (other.object_id, other.version)

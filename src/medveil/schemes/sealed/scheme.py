@@ -119,7 +119,7 @@ class Sealed(Scheme):
         if secret is not None:
             return self._open(parts, secret, cast(BinaryIO, Nowhere()), partial=True).findings
         findings = Findings()
-        chosen = choose(look_at(_readers(parts), findings), None, lambda manifest: manifest, findings)
+        chosen = choose(look_at(_readers(parts), findings), None, None, findings)
         findings.add(*check_shares(chosen.manifest, chosen.shares))
         return findings.result()
 
