@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from medveil.errors import ConflictError, ObjectExistsError
+from medveil.errors import ConflictError, ObjectExistsError, StoreUnavailableError
 from medveil.stores.base import Store
 from medveil.vault.naming import claim_name
 from medveil.vault.session import Session
@@ -32,7 +32,8 @@ def claim(
 ) -> int:
     """Claim `version` or, past the claims of attempts that are over, a higher number; returns the number won.
 
-    Raises ConflictError where another writer has it or it cannot be decided.
+    Raises ConflictError where another writer has it or it cannot be decided, StoreUnavailableError where too few
+    stores answered although nobody else claims it.
     """
     for number in range(version, version + _MAX_SKIPS):
         winner = _decide(session, object_id, number, attempt, stores)
@@ -59,6 +60,11 @@ def _decide(session: Session, object_id: bytes, number: int, attempt: bytes, sto
     outcomes = session.fleet.each(job, only=stores)
     votes = Counter(outcome.value for outcome in outcomes.values() if outcome.ok)
     silent = len(stores) - votes.total()
+    if silent and set(votes) <= {attempt} and votes.total() <= silent:
+        raise StoreUnavailableError(
+            f"{votes.total()} of {len(stores)} stores answered, and a new version of an object that exists needs a "
+            "majority, so that no two writers both win: try again when more do"
+        )
     if not votes:
         return None
     order = sorted(votes.items(), key=lambda vote: (-vote[1], vote[0]))

@@ -25,6 +25,7 @@ from medveil.vault.freshness import current
 from medveil.vault.head import CatalogueEntry, Head, content_hash, pack_head, read_head, seal_entry
 from medveil.vault.naming import head_name, share_name
 from medveil.vault.placement import place
+from medveil.vault.reading import name_of
 from medveil.vault.reports import PutReport
 from medveil.vault.session import EPOCH, Session, locked
 from medveil.vault.spool import SpoolFolder, SpoolWriter
@@ -63,10 +64,13 @@ def put(
 ) -> PutReport:
     """Store a file as a new object, or as the next version of `object_id`.
 
+    name: what to call it; by default an object keeps its name, and a new one has the file's.
     base: the version that the new one replaces; another current version is a conflict. again: store it although the
     same file under the same name was put before. takeover: pass over the claim of a writer on another machine that
     is known to be dead.
     """
+    if name is None and object_id is not None:
+        name = name_of(session, object_id)
     job = _prepare(session, given, name, roi)
     if object_id is None and not again:
         known = _known(session, job)

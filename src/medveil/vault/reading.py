@@ -21,7 +21,7 @@ from medveil.schemes.bundle import new_file
 from medveil.schemes.sealed import Manifest, Opened, check_shares, open_shares
 from medveil.schemes.sealed.opening import Nowhere
 from medveil.vault.freshness import Current, current, remember
-from medveil.vault.head import find_entry
+from medveil.vault.head import CatalogueEntry, find_entry
 from medveil.vault.naming import Holdings, objects_prefix, sort_names
 from medveil.vault.readers import Shares, find_shares, with_places
 from medveil.vault.reports import GetReport, ListEntry, ObjectReport, VersionEntry
@@ -208,8 +208,8 @@ def objects_in(session: Session, listings: Listings) -> list[bytes]:
     return sorted(listed | set(session.state.objects()))
 
 
-def catalogue(session: Session) -> list[ListEntry]:
-    """List all objects; names, sizes and times need the owner's key."""
+def catalogue(session: Session, *, note: bool = True) -> list[ListEntry]:
+    """List all objects; names, sizes and times need the owner's key. note: remember what was seen for the first time."""
     listings, down = list_stores(session)
     entries = []
     for object_id in objects_in(session, listings):
@@ -224,14 +224,15 @@ def catalogue(session: Session) -> list[ListEntry]:
             named = _named(session, object_id)
             entries.append(_entry(object_id, number, named, (as_finding(error),)))
             continue
-        remember(session, chosen)
+        if note:
+            remember(session, chosen)
         version = chosen.version
         named = None if session.key is None else find_entry(version.catalogues, version.manifest, session.key)
         entries.append(_entry(object_id, version.manifest.version, named, chosen.findings))
     return entries
 
 
-def _named(session: Session, object_id: bytes) -> object:
+def _named(session: Session, object_id: bytes) -> CatalogueEntry | None:
     """Return the catalogue record that the local state keeps of an object, or None."""
     known = session.state.known(object_id)
     if known is None or session.key is None:
@@ -239,14 +240,24 @@ def _named(session: Session, object_id: bytes) -> object:
     return find_entry((known.catalogue,), Manifest.verify(known.manifest, session.public), session.key)
 
 
-def _entry(object_id: bytes, version: int, named: object, findings: tuple[Finding, ...]) -> ListEntry:
+def name_of(session: Session, object_id: bytes) -> str | None:
+    """Return what an object is called: from the local state, else from the stores. Needs the owner's key."""
+    named = _named(session, object_id)
+    if named is None:
+        found = survey(session, object_id)
+        version = current(session, found).version
+        named = find_entry(version.catalogues, version.manifest, session.owner())
+    return None if named is None else named.name
+
+
+def _entry(object_id: bytes, version: int, named: CatalogueEntry | None, findings: tuple[Finding, ...]) -> ListEntry:
     return ListEntry(
         object_id=object_id.hex(),
         version=version,
-        name=getattr(named, "name", None),
-        media_type=getattr(named, "media_type", None),
-        size=getattr(named, "size", None),
-        time=getattr(named, "time", None),
+        name=named.name if named else None,
+        media_type=named.media_type if named else None,
+        size=named.size if named else None,
+        time=named.time if named else None,
         findings=findings,
     )
 
@@ -296,7 +307,7 @@ def resolve(session: Session, wanted: str) -> bytes:
         return bytes.fromhex(text)
     matches = _matches(wanted, _local(session))
     if not matches:
-        matches = _matches(wanted, ((bytes.fromhex(e.object_id), e.name) for e in catalogue(session)))
+        matches = _matches(wanted, ((bytes.fromhex(e.object_id), e.name) for e in catalogue(session, note=False)))
     if not matches:
         raise ObjectMissingError(f"there is no object {wanted!r} in this vault: list shows what there is")
     if len(matches) > 1:
@@ -307,7 +318,8 @@ def resolve(session: Session, wanted: str) -> bytes:
 
 def _local(session: Session) -> Iterable[tuple[bytes, str | None]]:
     for object_id in session.state.objects():
-        yield object_id, getattr(_named(session, object_id), "name", None)
+        named = _named(session, object_id)
+        yield object_id, None if named is None else named.name
 
 
 def _matches(wanted: str, names: Iterable[tuple[bytes, str | None]]) -> set[bytes]:

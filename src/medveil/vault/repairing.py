@@ -203,7 +203,12 @@ def _settle(work: _Work) -> None:
         (copy.store, copy.name) for part, copies in work.shares.spare.items() for copy in _surplus(work, part, copies)
     } - good
     session.state.add_garbage(replaced - remove(session, replaced))
-    session.state.placed(manifest.object_id, manifest.version, work.places, work.version.stores)
+    parts, heads = dict(work.places), dict(work.version.stores)
+    if len(parts) < manifest.n:  # a store that is away for now may still have what it took
+        known_parts, known_heads = session.state.places(manifest.object_id, manifest.version)
+        parts = {part: one for part, one in known_parts.items() if one[0] in work.found.down} | parts
+        heads = {store: name for store, name in known_heads.items() if store in work.found.down} | heads
+    session.state.placed(manifest.object_id, manifest.version, parts, heads)
     held = {store for store, _ in work.places.values()} & set(work.version.stores)
     expected = set(expected_places(session, manifest).values())
     missing = expected - held if len(work.places) < manifest.n or len(held) < manifest.n else set()

@@ -209,7 +209,7 @@ class State:
         return {part: (store, name) for part, store, name in parts}, dict(heads)
 
     def placed(self, object_id: bytes, version: int, parts: dict[int, tuple[str, str]], heads: dict[str, str]) -> None:
-        """Remember where parts and heads are."""
+        """Remember where parts and heads are, in place of what was remembered of the version."""
         with self._write() as db:
             _placed(db, object_id, version, parts, heads)
 
@@ -344,12 +344,14 @@ def _see(
 def _placed(
     db: sqlite3.Connection, object_id: bytes, version: int, parts: dict[int, tuple[str, str]], heads: dict[str, str]
 ) -> None:
+    db.execute("DELETE FROM copies WHERE object = ? AND version = ?", (object_id, version))
+    db.execute("DELETE FROM manifests WHERE object = ? AND version = ?", (object_id, version))
     db.executemany(
-        "INSERT OR REPLACE INTO copies VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO copies VALUES (?, ?, ?, ?, ?)",
         [(object_id, version, part, store, name) for part, (store, name) in parts.items()],
     )
     db.executemany(
-        "INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?)",
+        "INSERT INTO manifests VALUES (?, ?, ?, ?)",
         [(object_id, version, store, name) for store, name in heads.items()],
     )
 
