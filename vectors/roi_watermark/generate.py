@@ -193,6 +193,8 @@ def refused():
     for label, expect, comment, given, key in (
         ("other-secret", "wrong-key", "the secret of another image", parts, other_secret),
         ("secret-bit", "wrong-key", "one bit of K is wrong", parts, flip(secret, 80)),
+        ("secret-other-k", "wrong-key", "another K in a secret that is whole in itself", parts,
+         replace(ImageSecret.unpack(secret), key=bytes(32)).pack()),
         ("secret-version", "format", "a secret of format version 2", parts, flip(secret, 4, 3)),
         ("secret-cut", "format", "the secret's first 40 bytes", parts, secret[:40]),
         ("foreign-share", "tampered", "share 2 is of another image", [parts[0], other[1]], secret),

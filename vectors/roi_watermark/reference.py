@@ -226,6 +226,8 @@ def pair(parts, s):
     same = ["flags", "frames", "rows", "columns", "samples", "size", "record"]
     if s["profile"] == 1:
         same += ["high_peaks", "low_peaks", "payload"]
+    if found[1][0]["commitment"] == found[2][0]["commitment"] != s["keys"][8][:16]:
+        raise Refused("wrong-key")
     for h, *_ in found.values():
         if any(h[name] != s[name] for name in same) or h["commitment"] != s["keys"][8][:16]:
             raise Refused("tampered")

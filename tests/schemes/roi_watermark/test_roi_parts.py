@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.schemes.roi_watermark.roi_images import cut, sample
 
 from medveil.crypto.envelope import RecipientPrivateKey
 from medveil.errors import InputError, MissingExtraError, UnsupportedError, WrongKeyError
@@ -31,9 +31,6 @@ from medveil.schemes.roi_watermark import (
     tamper_pictures,
 )
 from medveil.schemes.roi_watermark.substitution import INVERSE_SBOX, SBOX
-
-sys.path.insert(0, str(Path(__file__).parent))
-from roi_images import cut, sample
 
 
 @settings(max_examples=8, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.schemes.roi_watermark.roi_images import cut, sample
 
 from medveil.errors import MedveilError, UsageError
 from medveil.imaging import reader, roi
@@ -20,9 +22,6 @@ from medveil.imaging.samples import FOLDER, SAMPLES
 from medveil.schemes import registry
 from medveil.schemes.base import FindingKind, Part
 from medveil.schemes.roi_watermark import RoiWatermark, carriers
-
-sys.path.insert(0, str(Path(__file__).parent))
-from roi_images import cut, sample
 
 REGIONS: dict[str, ROI] = {
     "whole": (),
@@ -158,6 +157,29 @@ def test_without_the_file_only_pixels_come_back() -> None:
     same(image, restored.image)
     assert isinstance(restored.image, MedicalImage)
     assert restored.image.original is None
+
+
+def test_importing_it_loads_neither_numba_nor_an_extra() -> None:
+    code = (
+        "import sys; from medveil.schemes.roi_watermark import SCHEME; SCHEME();"
+        "heavy = {'numba', 'highdicom', 'pydicom', 'imagecodecs', 'torch', 'matplotlib'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_both_lost_records_leave_the_pixels() -> None:
+    scheme = RoiWatermark(carrier="bytes")
+    for image in (sample("ct-thorax.dcm"), sample("us-doppler-8-frames.dcm")):
+        protected = scheme.protect(image)
+        cut_off = [p.data[:-1] + bytes([p.data[-1] ^ 1]) for p in protected.parts]
+        restored = scheme.restore(cut_off, protected.secret)
+        assert isinstance(restored.image, MedicalImage)
+        assert np.array_equal(restored.image.pixels, image.pixels)
+        assert restored.image.original is None
+        assert [f.kind for f in restored.findings] == [FindingKind.TAMPER, FindingKind.TAMPER, FindingKind.LOST]
+        assert not restored.exact
 
 
 def test_registry_finds_it_and_swapped_parts_are_named() -> None:

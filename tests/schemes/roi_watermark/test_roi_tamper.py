@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.schemes.roi_watermark.roi_images import cut, sample
 
 from medveil.errors import NotAuthenticError, TamperedError
 from medveil.imaging.image import MedicalImage
@@ -17,9 +15,6 @@ from medveil.schemes.base import FindingKind, Part, Protected, Restored
 from medveil.schemes.roi_watermark import RoiWatermark, copies
 from medveil.schemes.roi_watermark.secret import ImageSecret
 from medveil.schemes.roi_watermark.share import HEADER_SIZE
-
-sys.path.insert(0, str(Path(__file__).parent))
-from roi_images import cut, sample
 
 ULTRASOUND = cut("us-breast-benign.png", slice(40, 140), slice(20, 150))
 CT = cut("ct-thorax.dcm", slice(150, 262), slice(150, 262))

@@ -118,3 +118,19 @@ def test_chaos_streams_in_all_forms(reference: ModuleType) -> None:
             assert lanes[i].tobytes() == expected
             assert arrays[i].tobytes() == expected
             assert reference.chaos_stream(bytes.fromhex(half), 32, chebyshev=chebyshev) == expected
+
+
+def test_the_generator_gives_these_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the PNG ones, whose bytes are the compression library's affair."""
+    spec = importlib.util.spec_from_file_location("roi_watermark_generate", FOLDER / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    monkeypatch.setattr(generate, "HERE", tmp_path)
+    generate.main()
+    made = {path.name: path.read_text() for path in tmp_path.glob("*.vector")}
+    assert made.keys() == {path.name for path in FOLDER.glob("*.vector")}
+    for name, text in made.items():
+        if "png" not in name and "jpeg" not in name:
+            assert text == (FOLDER / name).read_text(), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from medveil.errors import (
     InputError,
@@ -18,6 +19,8 @@ from medveil.schemes.base import Part, Secret
 from medveil.schemes.roi_watermark import carriers, keys
 from medveil.schemes.roi_watermark.secret import ImageSecret
 from medveil.schemes.roi_watermark.share import MAGIC, MAX_SAMPLES, Share
+
+_WRONG: Final = "the secret does not open these shares: it is damaged or belongs to another image"
 
 
 def secret_of(secret: Secret, name: str) -> ImageSecret:
@@ -98,7 +101,7 @@ def _check_identity(shares: Sequence[Share], own: ImageSecret) -> None:
         else:
             kinds.append("own")
     if kinds and "own" not in kinds:
-        raise WrongKeyError("the secret does not open these shares: it is damaged or belongs to another image")
+        raise WrongKeyError(_WRONG)
     for share, kind in zip(shares, kinds, strict=True):
         if kind == "foreign":
             raise TamperedError(f"share {share.header.index} belongs to another image: fetch the right one")
@@ -107,6 +110,8 @@ def _check_identity(shares: Sequence[Share], own: ImageSecret) -> None:
 def _check_header(first: Share, second: Share, own: ImageSecret) -> None:
     """Refuse headers that differ in any field from what the secret expects."""
     commitment = keys.derive(own.key, own.salt).commitment
+    if first.header.commitment == second.header.commitment != commitment:
+        raise WrongKeyError(_WRONG)
     for index, share in ((1, first), (2, second)):
         expected = replace(own.header, index=index, commitment=commitment, checksum=share.header.checksum)
         if share.header != expected:

@@ -109,7 +109,8 @@ def rebuild(record: FileRecord | None, pixels: npt.NDArray[Any], *, exact: bool)
     pixels: as restored, native byte order. record: None where both copies are lost.
     """
     if record is None:
-        return MedicalImage(pixels, 8 * pixels.dtype.itemsize)
+        photometric = Photometric.RGB if pixels.ndim == 4 else Photometric.MONOCHROME2
+        return MedicalImage(pixels, 8 * pixels.dtype.itemsize, photometric)
     about, original = record.about, None
     span = _span(about["span"])
     if about["file"] == "whole" and exact:
