@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -105,11 +106,9 @@ def render(page: Page) -> str:
 
 
 def bytes_as_picture(data: bytes, side: int = 256) -> Picture:
-    """Show the first side*side bytes of a file as grey pixels: what its keeper sees. Short files end in black."""
-    raw = np.frombuffer(data[: side * side], dtype=np.uint8)
-    canvas = np.zeros(side * side, dtype=np.uint8)
-    canvas[: raw.size] = raw
-    return canvas.reshape(side, side)
+    """Show a file's first bytes as grey pixels, at most side x side of them: what its keeper sees."""
+    side = max(1, min(side, math.isqrt(len(data))))
+    return np.frombuffer(data[: side * side].ljust(side * side, b"\0"), dtype=np.uint8).reshape(side, side)
 
 
 def overlay(picture: Picture, mask: npt.NDArray[np.bool_], colour: Iterable[int] = (220, 40, 30)) -> Picture:
