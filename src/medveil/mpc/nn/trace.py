@@ -8,6 +8,7 @@ quarter of the elements: the two commute.
 from __future__ import annotations
 
 import operator
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from medveil.errors import MissingExtraError, UnsupportedError
 from medveil.mpc.nn.spec import INPUT, LayerSpec, NetworkSpec
 
 State = dict[str, NDArray[np.float64]]
+_TRACING = threading.Lock()  # torch.fx patches torch.nn while it traces
 _ALTERNATIVES = {
     "GELU": "ReLU", "SiLU": "ReLU", "LeakyReLU": "ReLU", "ELU": "ReLU", "PReLU": "ReLU", "Tanh": "ReLU",
     "Hardswish": "ReLU", "LayerNorm": "BatchNorm2d", "GroupNorm": "BatchNorm2d", "InstanceNorm2d": "BatchNorm2d",
@@ -70,7 +72,8 @@ def from_module(module: Any, input_shape: tuple[int, int, int], *, train: bool =
     except ImportError as e:
         raise MissingExtraError("the three-server computation", "mpc") from e
     try:
-        graph = fx.symbolic_trace(module)
+        with _TRACING:
+            graph = fx.symbolic_trace(module)
     except (fx.proxy.TraceError, TypeError) as e:
         raise UnsupportedError(
             f"this module's forward depends on values, so its graph cannot be traced ({e}): use plain layers"
