@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,12 @@ def test_import_loads_no_extra(statement: str) -> None:
 def test_import_alone_loads_next_to_nothing() -> None:
     heavy = {"numpy", "numba", "pydicom", "imagecodecs", "cryptography", "rich", "typer", "pydantic"}
     assert _loaded_by("import medveil").isdisjoint(heavy)
+
+
+def test_the_import_contract_names_every_scheme() -> None:
+    root = Path(__file__).resolve().parents[1]
+    contract = (root / ".importlinter").read_text(encoding="utf-8")
+    from medveil.schemes import registry
+
+    for name in registry.names():
+        assert f"    medveil.schemes.{name.replace('-', '_')}\n" in contract

@@ -1,0 +1,1 @@
+"""Network architectures as data: read by recognition (torch) and by mpc (shares)."""
