@@ -1,13 +1,15 @@
 """Run the evaluation and write its results into docs/schemes/roi-watermark.md.
 
-    python -m benchmarks.roi_watermark [--quick] [--print]
+    python -m benchmarks.roi_watermark [--quick] [--print] [SECTION ...]
 
+SECTION: speed, tampering, attacks, sensitivity, statistics, figures, floats; all of them where none is named.
 --quick: fewer keys and trials. --print: only print, leave the page alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from benchmarks.measure import machine
@@ -15,55 +17,59 @@ from benchmarks.roi_watermark import adversary, figures, floats, speed, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "schemes" / "roi-watermark.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+FOLDER = PAGE.with_suffix("")
+SECTIONS = ("speed", "tampering", "attacks", "sensitivity", "statistics", "figures", "floats")
 
 
-def run(*, quick: bool) -> str:
-    """Return all results as Markdown; pictures go beside the page."""
-    folder = PAGE.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
-    keys, trials, tampers, orbits = (64, 20, 500, 60) if quick else (1000, 200, 10_000, 500)
-    attack_text, unseen = adversary.attack_table(trials)
-    sections = [
-        (
-            f"`python -m benchmarks.roi_watermark{' --quick' if quick else ''}` on {machine()}. Regions of Table 2: "
-            f"{figures.regions_used()}."
-        ),
-        "### Speed",
-        speed.protect_and_restore(),
-        speed.keystream(),
-        "### Tampering and repair",
-        adversary.one_byte_tampers(tampers),
-        adversary.wiped_areas(),
-        "### Attacks",
-        attack_text,
-        "### The paper's tables and figures",
-        tables.key_space(),
-        tables.table_3(),
-        tables.many_keys(keys),
-        tables.plaintext_sensitivity(),
-        tables.table_4(),
-        tables.tables_5_and_6(unseen.paper, unseen.most_blocks, unseen.hardened, tables.lossless_everywhere()),
-        figures.draw(folder),
-        figures.large(),
-        "### Chaos in floating point",
-        floats.report(orbits, folder),
-    ]
-    return "\n\n".join(sections)
+def run(section: str, *, quick: bool) -> str:
+    """Return one section's results as Markdown; pictures go beside the page."""
+    keys, trials, tampers, orbits = (64, 20, 500, 60) if quick else (1000, 100, 10_000, 500)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    match section:
+        case "speed":
+            return f"On {machine()}.\n\n{speed.protect_and_restore()}\n\n{speed.keystream()}"
+        case "tampering":
+            return f"{adversary.one_byte_tampers(tampers)}\n\n{adversary.wiped_areas()}"
+        case "attacks":
+            text, unseen = adversary.attack_table(trials)
+            exact = tables.lossless_everywhere()
+            yes_or_no = tables.tables_5_and_6(unseen.paper, unseen.most_blocks, unseen.hardened, exact)
+            return f"{text}\n\n{yes_or_no}"
+        case "sensitivity":
+            parts = (tables.key_space(), tables.table_3(), tables.many_keys(keys), tables.plaintext_sensitivity())
+            return f"Regions of Table 2: {figures.regions_used()}.\n\n" + "\n\n".join(parts)
+        case "statistics":
+            return tables.table_4()
+        case "figures":
+            return f"{figures.draw(FOLDER)}\n\n{figures.large()}"
+        case _:
+            return floats.report(orbits, FOLDER)
+
+
+def write(section: str, text: str) -> None:
+    """Put a section between its marks on the page."""
+    begin, end = f"<!-- measured: {section} -->", f"<!-- end: {section} -->"
+    page = PAGE.read_text()
+    found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", page, re.DOTALL)
+    if found is None:
+        raise SystemExit(f"{PAGE.name} has no marks for section {section}")
+    PAGE.write_text(f"{page[: found.start()]}{begin}\n\n{text}\n\n{end}{page[found.end() :]}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--print", action="store_true", dest="only_print")
     options = parser.parse_args()
-    text = run(quick=options.quick)
-    print(text)
-    if not options.only_print:
-        page = PAGE.read_text()
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    unknown = set(options.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"there is no section {', '.join(sorted(unknown))}: choose of {', '.join(SECTIONS)}")
+    for section in options.sections or SECTIONS:
+        text = run(section, quick=options.quick)
+        print(text, end="\n\n", flush=True)
+        if not options.only_print:
+            write(section, text)
 
 
 if __name__ == "__main__":

@@ -220,3 +220,33 @@ def test_stray_pixels_in_padding_are_seen() -> None:
     assert share.stray or share.record != carriers.unpack(made.parts[0].data).record
     assert [f.part for f in restored.findings if f.kind.value == "tamper"] == [1]
     assert len(made.parts[0].data) > HEADER_SIZE
+
+
+def test_a_picture_that_claims_more_than_its_file_holds() -> None:
+    """A PNG of 256 MiB of zeros in a quarter of a MiB is refused before it is decoded."""
+    made = protect()
+    bomb = bytes(imagecodecs.png_encode(np.zeros((1 << 14, 1 << 14), np.uint8), level=9))
+    assert len(bomb) < 1 << 20
+    with pytest.raises(errors.LimitError):
+        RoiWatermark().restore([bomb, made.parts[1]], made.secret)
+    with pytest.raises(errors.LimitError):
+        carriers.unpack(zero_dicom(1 << 13))
+
+
+def zero_dicom(side: int) -> bytes:
+    """A share's wrapper with JPEG 2000 pixels that are all zero."""
+    import io
+
+    import pydicom
+    from pydicom.encaps import encapsulate
+
+    from medveil.imaging import dicom_writer
+
+    plain = dicom_writer.write_secondary_capture(MedicalImage(np.zeros((1, 16, 16), np.uint8), 8))
+    dataset = pydicom.dcmread(io.BytesIO(plain))
+    dataset.Rows = dataset.Columns = side
+    dataset.PixelData = encapsulate([bytes(imagecodecs.jpeg2k_encode(np.zeros((side, side), np.uint8), level=0))])
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return out.getvalue()

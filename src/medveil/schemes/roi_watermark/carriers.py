@@ -20,13 +20,12 @@ import numpy.typing as npt
 from medveil.errors import FormatError, InputError, LimitError, TamperedError, UnsupportedError
 from medveil.imaging.image import MedicalImage
 from medveil.schemes.base import Part
-from medveil.schemes.roi_watermark.share import HEADER_SIZE, MAGIC, MAX_RECORD, MAX_SAMPLES, Header, Share
+from medveil.schemes.roi_watermark.share import HEADER_SIZE, MAGIC, Header, Share
 
 CARRIERS: Final = ("png", "dicom", "bytes")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
 _PREAMBLE: Final = 128
-_MOST_WORDS: Final = 4 * MAX_SAMPLES + MAX_RECORD
 _IDAT: Final = 1 << 30
 _DICOM_ROWS: Final = 4096
 _LOSSY: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81, 91, 203))  # PS3.5 A.4
@@ -116,7 +115,7 @@ def _read_dicom(data: bytes) -> Array:
     from medveil.imaging import dicom
 
     try:
-        image = dicom.decode(data)
+        image = dicom.decode(data, limit=_decoded_limit(data))
     except (InputError, UnsupportedError) as error:
         raise TamperedError(f"a share's DICOM file cannot be read ({error}): fetch the share again") from None
     pixels = image.pixels
@@ -172,8 +171,8 @@ def _read_png(data: bytes) -> tuple[Array, bool]:
     width, height, depth, colour = struct.unpack(">IIBB", chunks[0][1][:10])
     if colour != 0 or depth not in (8, 16) or not width or not height:
         raise FormatError("a share's PNG is not grey of 8 or 16 bits: it was converted, fetch it as it was written")
-    if width * height > _MOST_WORDS:
-        raise LimitError(f"a share's PNG claims {height} rows of {width} pixels: more than this program handles")
+    if width * height * (depth // 8) > _decoded_limit(data):
+        raise LimitError(f"a share's PNG claims {height} rows of {width} pixels: more than its file can hold")
     rows = None if damaged else _decode_png(data)
     if rows is None:
         damaged, rows = True, _inflate_rows(chunks, width, height, depth // 8)
@@ -204,6 +203,11 @@ def _png_chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], bool]:
     if len(chunks[0][1]) != 13:
         raise TamperedError("a share's PNG was changed: its header is not one, fetch the share again")
     return chunks, damaged
+
+
+def _decoded_limit(data: bytes) -> int:
+    """Return the most pixel bytes that a share's picture file can hold: noise does not compress, so a bomb is none."""
+    return 2 * len(data) + (1 << 16)
 
 
 def _decode_png(data: bytes) -> Array | None:
