@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import imagecodecs
@@ -168,3 +170,24 @@ def test_fragments_of_frames(frames: int) -> None:
         found = frame_places(data, frames)
         assert [offset for offset, _ in found] == [begin + place for place in places]
         assert found[-1][0] + found[-1][1] == begin - 8 + 36 * frames
+
+
+def test_the_first_use_by_many_threads(shared_data: Path) -> None:
+    """OpenJPH fills tables at its first use; two threads doing so at once gave wrong pixels in 1 of 150 processes."""
+    child = (
+        "import sys, threading; sys.setswitchinterval(1e-5)\n"
+        "import numpy as np\n"
+        "from medveil.schemes.sealed.codec import Grid, encode_pixels, decode, _warm_up\n"
+        "data = (np.add.outer(np.arange(64), np.arange(512)) % 997).astype('<u2').tobytes()\n"
+        "grid, gate, wrong = Grid('<u2', 64, 512, 1), threading.Barrier(4), []\n"
+        "def work():\n"
+        "    gate.wait()\n"
+        "    kind, coded = encode_pixels(data, grid, 'archive')\n"
+        "    wrong.append(kind != 2 or bytes(decode(kind, coded, len(data), grid)) != data)\n"
+        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "assert wrong == [False] * 4 and _warm_up.cache_info().misses == 1, wrong\n"
+    )
+    done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

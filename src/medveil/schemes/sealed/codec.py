@@ -10,9 +10,11 @@ decoded its claimed dimensions are read from the coded bytes and compared with w
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from typing import Any, Final
 
 import imagecodecs
@@ -27,6 +29,7 @@ MAX_SEGMENT: Final = 16 << 20
 _ZSTD_LEVEL: Final = 3
 # Its stubs do not know that buffers of any kind are taken.
 _codecs: Any = imagecodecs
+_first_use = threading.Lock()
 _ERRORS: Final = (
     imagecodecs.Htj2kError,
     imagecodecs.JpegxlError,
@@ -56,6 +59,18 @@ class Grid:
     rows: int
     columns: int
     samples: int
+
+
+@cache
+def _warm_up() -> None:
+    """Use OpenJPH once in one thread: it fills its tables at first use, and two first uses at once spoil each other."""
+    for sample in (np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint16), np.zeros((8, 8, 3), np.uint16)):
+        _codecs.htj2k_decode(_codecs.htj2k_encode(sample, reversible=True, rgb=sample.ndim == 3))
+
+
+def _ready() -> None:
+    with _first_use:
+        _warm_up()
 
 
 def encode_bytes(data: bytes | memoryview) -> tuple[Kind, bytes | memoryview]:
@@ -167,6 +182,7 @@ def _biased(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _htj2k(pixels: npt.NDArray[Any], grid: Grid) -> bytes:
+    _ready()
     coded: bytes = _codecs.htj2k_encode(pixels, reversible=True, rgb=grid.samples == 3)
     return coded
 
@@ -180,6 +196,7 @@ def _jpegxl(pixels: npt.NDArray[Any], grid: Grid) -> bytes:
 
 
 def _htj2k_decode(coded: bytes | memoryview) -> npt.NDArray[Any]:
+    _ready()
     decoded: npt.NDArray[Any] = _codecs.htj2k_decode(coded)
     return decoded
 

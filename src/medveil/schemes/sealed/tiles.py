@@ -14,8 +14,9 @@ root from saying anything.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +38,10 @@ TAG_SIZE: Final = 16
 BLIND_SIZE: Final = 32
 """Length of the blind in front of the tags, in bytes."""
 
+_PLACE: Final = struct.Struct(">IIIHH")
+
 Pixels = npt.NDArray[Any]
+Tile = tuple[int, int, int, int]
 
 
 def tile_key(dek: bytes, object_id: bytes, version: int, salt: bytes) -> bytes:
@@ -83,15 +87,16 @@ class TileGrid:
         bits = np.unpackbits(np.frombuffer(self.fine, np.uint8), count=self.down * self.across)
         return bits.astype(np.bool_).reshape(self.down, self.across)
 
-    def tiles(self, cell_row: int) -> list[tuple[int, int, int, int]]:
+    def tiles(self, cell_row: int) -> tuple[Tile, ...]:
         """Tiles of one row of cells as (top, left, height, width), in the order of their tags."""
         return self._tiles[cell_row]
 
-    @cached_property
-    def _tiles(self) -> list[list[tuple[int, int, int, int]]]:
-        return [self._row(cell_row) for cell_row in range(self.down)]
+    @property
+    def _tiles(self) -> tuple[tuple[Tile, ...], ...]:
+        return _cut(self.rows, self.columns, self.fine)
 
-    def _row(self, cell_row: int) -> list[tuple[int, int, int, int]]:
+    def row_of_tiles(self, cell_row: int) -> tuple[Tile, ...]:
+        """As `tiles`, worked out anew."""
         top = cell_row * CELL
         bottom = min(top + CELL, self.rows)
         found = []
@@ -103,7 +108,7 @@ class TileGrid:
                 for y in range(top, bottom, side)
                 for x in range(left, right, side)
             ]
-        return found
+        return tuple(found)
 
     @cached_property
     def tags_per_frame(self) -> int:
@@ -116,21 +121,20 @@ class TileGrid:
             raise TamperedError("the map of fine tiles does not fit the image")
 
 
+@lru_cache(maxsize=64)
+def _cut(rows: int, columns: int, fine: bytes) -> tuple[tuple[Tile, ...], ...]:
+    """Cut a frame once for all images of its size."""
+    grid = TileGrid(1, rows, columns, fine)
+    return tuple(grid.row_of_tiles(cell_row) for cell_row in range(grid.down))
+
+
 def band_tags(key: bytes, grid: TileGrid, frame: int, cell_row: int, band: Pixels) -> bytes:
     """Return the tags of one row of cells, one after the other. band: its pixels (rows, columns[, samples])."""
     band = band.astype(band.dtype.newbyteorder("<"), copy=False)
     out = []
     top = cell_row * CELL
     for y, x, height, width in grid.tiles(cell_row):
-        place = b"".join(
-            (
-                frame.to_bytes(4, "big"),
-                y.to_bytes(4, "big"),
-                x.to_bytes(4, "big"),
-                height.to_bytes(2, "big"),
-                width.to_bytes(2, "big"),
-            )
-        )
+        place = _PLACE.pack(frame, y, x, height, width)
         tile = band[y - top : y - top + height, x : x + width].tobytes()
         out.append(blake3(place + tile, key=key).digest(TAG_SIZE))
     return b"".join(out)
