@@ -8,12 +8,17 @@ difference between the two parsers is refused. SEV-SNP reports are verified by `
 from __future__ import annotations
 
 import json
+import warnings
 from hashlib import sha256
 from typing import Any, Final
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.utils import CryptographyDeprecationWarning
+
 from medveil.attestation import snp
 from medveil.attestation.appraisal import Appraisal, Evidence, EvidenceKind, Reason, Refusal
-from medveil.attestation.collateral import Collateral
+from medveil.attestation.collateral import UNREADABLE, Collateral
 from medveil.attestation.judgement import Facts, judge, rule_for
 from medveil.attestation.policy import Policy, ProductionPolicy, SimulationPolicy, TcbStatus
 from medveil.attestation.quote import Quote, Tee, parse_quote
@@ -45,6 +50,7 @@ class Verifier:
         self._qvl = dcap_qvl
         self._collateral: dict[str, Any] = {}
         self._roots: dict[bytes, Any] = {}
+        self._chains: dict[tuple[bytes, bytes, bytes], Any] = {}
 
     def appraise(self, evidence: Evidence, collateral: AnyCollateral, now: int, policy: Policy) -> Appraisal:
         """Appraise `evidence` at `now`; the result holds every reason for refusing it, none where it is accepted.
@@ -91,6 +97,7 @@ class Verifier:
         if not collateral.statuses <= {*TcbStatus, "Revoked"}:
             raise _Refused(Refusal.STATUS_UNKNOWN, "the collateral holds a TCB status that is not known")
         _check_time(collateral.valid_from, collateral.valid_until, now)
+        _remember(self._chains, quote.certificates, _check_chain)
         claims = self._claims(quote, collateral, root, now)
         facts = _dcap_facts(quote, claims, collateral)
         until = min(collateral.valid_until, int(claims["earliest_expiration_date"]))
@@ -174,6 +181,21 @@ def _check_root(root: bytes, policy: Policy) -> None:
     if (SIMULATOR_NAME.encode() in root) and type(policy) is ProductionPolicy:
         raise _wrong_world(policy)
     raise _Refused(Refusal.ROOT, "the evidence does not end at a root that the policy pins")
+
+
+def _check_chain(certificates: tuple[bytes, bytes, bytes]) -> None:
+    """Check the signatures of leaf and intermediate by a second implementation, before the collateral's are.
+
+    Time and revocation are the library's to check.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            leaf, intermediate, root = (x509.load_der_x509_certificate(der) for der in certificates)
+            leaf.verify_directly_issued_by(intermediate)
+            intermediate.verify_directly_issued_by(root)
+    except (InvalidSignature, *UNREADABLE, TypeError):
+        raise _Refused(Refusal.NOT_AUTHENTIC, "the quote's certificates do not lead to its root") from None
 
 
 def _check_time(start: int, end: int, now: int) -> None:
