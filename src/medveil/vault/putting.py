@@ -267,12 +267,14 @@ def recover(session: Session) -> int:
 
 
 def _sweep_spool(session: Session) -> None:
-    """Remove spool folders of dead processes that the journal does not know: repairs that were cut off."""
+    """Remove spool folders and lock files of dead processes that the journal does not know."""
     busy = {entry.attempt.hex() for entry in session.state.attempts()}
-    for path in session.spool.iterdir() if session.spool.is_dir() else ():
-        if path.name not in busy and set(path.name) <= set("0123456789abcdef"):
-            with suppress(ConflictError, ValueError), session.spooling(bytes.fromhex(path.name)):
-                pass  # leaving it removes the folder
+    locks = session.upload_lock(b"").parent.glob("upload-*")
+    left = {path.name.removeprefix("upload-") for path in locks}
+    left |= {path.name for path in session.spool.iterdir()} if session.spool.is_dir() else set()
+    for name in sorted(left - busy):
+        with suppress(ConflictError, ValueError), session.spooling(bytes.fromhex(name)):
+            pass  # leaving it removes both; a living process holds the lock
 
 
 def _end(session: Session, entry: Attempt, progress: Progress | None) -> tuple[Head, Placed] | None:

@@ -209,7 +209,7 @@ def objects_in(session: Session, listings: Listings) -> list[bytes]:
 
 
 def catalogue(session: Session, *, note: bool = True) -> list[ListEntry]:
-    """List all objects; names, sizes and times need the owner's key. note: remember what was seen for the first time."""
+    """List all objects; names, sizes and times need the owner's key. note: remember what was seen."""
     listings, down = list_stores(session)
     entries = []
     for object_id in objects_in(session, listings):
