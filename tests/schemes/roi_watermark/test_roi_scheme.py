@@ -115,6 +115,22 @@ def test_shares_stored_again_without_loss_are_taken() -> None:
     assert restored.findings == ()
 
 
+def test_claims_narrow_with_the_options() -> None:
+    assert RoiWatermark().claim.authenticated
+    assert RoiWatermark().claim.secure
+    assert not RoiWatermark(profile="paper").claim.secure
+    assert not RoiWatermark(profile="paper").claim.authenticated
+    wrapped = RoiWatermark(carrier="dicom")
+    assert not wrapped.claim.authenticated  # a PACS may edit attributes, and then nothing is said:
+    image = FORMS["8 bit"]
+    protected = wrapped.protect(image)
+    edited = protected.parts[0].data.replace(b"PROTECTED - not for diagnosis", b"PROTECTED - edited attribute.")
+    assert edited != protected.parts[0].data
+    restored = wrapped.restore([edited, protected.parts[1].data], protected.secret)
+    same(image, restored.image)
+    assert restored.findings == ()
+
+
 def test_a_mask_is_a_region() -> None:
     image = sample("us-breast-benign.png")
     drawn = np.zeros(image.pixels.shape, np.uint8)

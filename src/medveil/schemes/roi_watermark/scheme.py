@@ -39,6 +39,9 @@ _PAPER_CLAIM: Final = replace(
 )
 
 
+_WRAPPER: Final = "pixels are authenticated as ever, but the DICOM wrapper's attributes and banner are not"
+
+
 class RoiWatermark(Scheme):
     """Two parts for two clouds; lossless; tampering located to the block (paper 003).
 
@@ -85,6 +88,8 @@ class RoiWatermark(Scheme):
         self.object_version = object_version
         if profile == "paper":
             self.claim = _PAPER_CLAIM
+        elif carrier == "dicom":
+            self.claim = replace(_HARDENED_CLAIM, authenticated=False, notes=_WRAPPER)
 
     def protect(self, image: MedicalImage | OpaqueFile, *, roi: ROI = ()) -> Protected:
         """Make two parts. An empty `roi` is the whole image.
