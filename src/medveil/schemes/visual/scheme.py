@@ -1,0 +1,239 @@
+"""`Visual`, the scheme: options, what is dealt, and what comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from medveil.crypto.prg import SYSTEM, Randomness
+from medveil.errors import InputError, RefusedError, UnrecoverableError, UnsupportedError, UsageError
+from medveil.imaging.image import MedicalImage, OpaqueFile
+from medveil.imaging.roi import ROI
+from medveil.schemes.base import Claim, Finding, FindingKind, Part, Protected, Restored, Scheme, Secret
+
+if TYPE_CHECKING:
+    from medveil.attestation.providers.base import Provider
+    from medveil.attestation.session import DealerKey, SessionSigner
+    from medveil.attestation.statement import Statement
+    from medveil.schemes.visual.envelope import Envelope
+    from medveil.schemes.visual.secret import OwnerRecord
+    from medveil.schemes.visual.signing import Signed
+
+_CLAIM: Final = Claim(
+    lossless=True,
+    authenticated=True,
+    threshold=(2, 2),
+    thresholds=True,
+    private_below_threshold=True,
+    bit_depths=tuple(range(1, 17)),
+    signed=True,
+    colour=True,
+    multiframe=True,
+    floats=True,
+    notes="the halftone is lossy; the original comes from the lossless layer. Shares tell the picture's dimensions",
+)
+_SESSION_LIFE: Final = 3600
+
+
+class Visual(Scheme):
+    """Visual cryptography with attested shares; see the package's documentation.
+
+    threshold: (k, n), 2 <= k <= n <= 8. halftone: floyd-steinberg, jarvis, stucki or void-and-cluster.
+    carrier: lsb, chunk, dicom, or auto (lsb where the proof fits, else chunk). lossless: whether the shares also
+    carry the original file. proof: session, compact or quote. recovery: stack, xor or descreen, for restoring without
+    the lossless layer. frame: which frame the picture shows (0-based). provider: gramine, tsm, simulated, or a
+    Provider; platform: the file of a simulated platform, a fresh one where none is given. signer: a session that
+    signs instead of a new one. dealer: the dealer's key. context: 32 bytes that the statements bind.
+    """
+
+    name: ClassVar[str] = "visual"
+    version: ClassVar[int] = 1
+    claim: Claim = _CLAIM
+
+    def __init__(
+        self,
+        *,
+        threshold: tuple[int, int] = (2, 2),
+        halftone: str = "floyd-steinberg",
+        carrier: str = "auto",
+        lossless: bool = True,
+        proof: str = "session",
+        recovery: str = "descreen",
+        frame: int = 0,
+        provider: str | Provider = "simulated",
+        platform: str | Path | None = None,
+        signer: SessionSigner | None = None,
+        dealer: DealerKey | None = None,
+        context: bytes = b"",
+    ) -> None:
+        from medveil.schemes.visual import carriers, signing
+        from medveil.schemes.visual import halftone as halftones
+        from medveil.schemes.visual import recovery as recoveries
+        from medveil.schemes.visual.columns import columns
+
+        columns(*threshold)
+        halftones.check_halftone(halftone)
+        signing.check_proof(proof)
+        if carrier not in ("auto", "lsb", "chunk", "dicom"):
+            known = ", ".join(("auto", *carriers.CARRIERS))
+            raise InputError(f"there is no carrier {carrier!r} for a whole part: choose one of {known} but sidecar")
+        if recovery not in recoveries.METHODS or (recovery == "xor" and threshold[0] != threshold[1]):
+            raise InputError(
+                f"recovery {recovery!r} does not fit {threshold}: choose stack, descreen, or xor for n of n"
+            )
+        if signer is not None and proof != "session":
+            raise UsageError("a signing session signs proofs of the form session only")
+        self.threshold, self.halftone, self.carrier, self.proof = threshold, halftone, carrier, proof
+        self.lossless, self.recovery, self.frame, self.context = lossless, recovery, frame, context
+        self.provider, self.platform, self.signer, self.dealer = provider, platform, signer, dealer
+        self.claim = replace(_CLAIM, threshold=threshold, lossless=lossless)
+
+    def protect(self, image: MedicalImage | OpaqueFile, *, roi: ROI = ()) -> Protected:
+        """Deal an image to n shares; `roi` changes nothing but is checked.
+
+        Raises UnsupportedError for a file that is no image, InputError where `roi` or `frame` does not lie in it or,
+        with the carrier lsb, where it is too small for its proof, and what the provider raises.
+        """
+        return self._protect(image, roi, SYSTEM)
+
+    def _protect(self, image: MedicalImage | OpaqueFile, roi: ROI, rng: Randomness) -> Protected:
+        from medveil.imaging import roi as regions
+        from medveil.imaging.windowing import to_display
+        from medveil.schemes.visual import carriers, lossless, secret, sharing, signing
+        from medveil.schemes.visual import halftone as halftones
+
+        if isinstance(image, OpaqueFile):
+            raise UnsupportedError("visual cryptography shows pictures: protect other files with the scheme sealed")
+        regions.check(roi, image)
+        shown = to_display(image, frame=self.frame)
+        if shown.size > carriers.MAX_SAMPLES:
+            raise UnsupportedError(f"a picture of {shown.size} samples is larger than shares may be")
+        k, n = self.threshold
+        planes = sharing.share(halftones.halftone(shown, self.halftone), k, n, rng)
+        layers, commitments = (b"",) * n, {}
+        if self.lossless:
+            layers, commitments[lossless.LABEL] = lossless.deal(image, k, n, rng)
+        channels = shown.shape[2] if shown.ndim == 3 else 1
+        plan = signing.Plan(
+            k=k,
+            n=n,
+            rows=shown.shape[0],
+            columns=shown.shape[1],
+            channels=channels,
+            halftone=self.halftone,
+            made_at=int(time.time()),
+            pairing=signing.fresh_pairing(rng),
+            commitments=commitments,
+            context=self.context,
+            dealer=self._dealer(),
+        )
+        statements = [plan.statement(i + 1, planes[i]) for i in range(n)]
+        signed, simulated = self._sign(statements)
+        parts, contents = [], []
+        for i in range(n):
+            carrier = self._carrier(signed.envelopes[i], shown.size)
+            pixels, outside = carriers.render(carrier, planes[i], shown.shape, signed.envelopes[i], rng)
+            data = carriers.write(carrier, pixels, outside, layers[i])
+            contents.append(secret.content_digest(carriers.ShareFile(pixels, signed.envelopes[i], layers[i])))
+            media_type = "application/dicom" if carrier == "dicom" else "image/png"
+            parts.append(Part(i + 1, data, media_type, carriers.SUFFIX[carrier]))
+        files = tuple(secret.file_digest(part.data) for part in parts)
+        record = secret.OwnerRecord(statements[0], files, tuple(contents), self.recovery)
+        return Protected(tuple(parts), Secret(self.name, record.pack()), signed.chain, _marks(simulated=simulated))
+
+    def restore(self, parts: Sequence[Part | bytes], secret: Secret) -> Restored:
+        """Check the parts against the owner's secret and give the original back, or the picture without a layer.
+
+        Raises TamperedError where no part is one that was written, UnrecoverableError where fewer than k are intact,
+        FormatError for a secret of another form.
+        """
+        from medveil.schemes.visual import restoring
+
+        record = self._record(secret)
+        return restoring.restore(record.admit(parts), record.recovery)
+
+    def verify(self, parts: Sequence[Part | bytes], secret: Secret | None = None) -> tuple[Finding, ...]:
+        """Say what is wrong with the parts; without the secret only whether they are consistent in themselves.
+
+        Who made them is a matter of attestation: `admission.by_attestation`, on the command line
+        `medveil visual restore --policy`. Raises as `restore`.
+        """
+        if secret is not None:
+            return self.restore(parts, secret).findings
+        from medveil.schemes.visual import admission, carriers
+
+        findings: list[Finding] = []
+        statements: dict[int, Statement] = {}
+        for part in parts:
+            data, said = (part.data, part.index) if isinstance(part, Part) else (part, None)
+            try:
+                statement = admission.check_consistent(carriers.read(data))
+            except RefusedError as error:
+                findings.append(Finding(FindingKind.TAMPER, str(error), part=said))
+                continue
+            if said not in (None, statement.index):
+                findings.append(Finding(FindingKind.SWAPPED, f"part {said} is really part {statement.index}", said))
+            if any(statement.pairing != other.pairing for other in statements.values()):
+                findings.append(Finding(FindingKind.FOREIGN, "a part belongs to another image", part=said))
+            statements[statement.index] = statement
+        if not statements:
+            raise UnrecoverableError("no part is intact: bring back parts as protect wrote them")
+        return tuple(findings)
+
+    def _record(self, given: Secret) -> OwnerRecord:
+        from medveil.schemes.visual.secret import OwnerRecord
+
+        if given.scheme != self.name:
+            raise UsageError(f"the secret belongs to scheme {given.scheme!r}: restore with that scheme")
+        return OwnerRecord.unpack(given.data)
+
+    def _carrier(self, envelope: Envelope, samples: int) -> str:
+        from medveil.schemes.visual import frame
+
+        if self.carrier != "auto":
+            return self.carrier
+        return "lsb" if len(envelope.encode()) <= frame.capacity(samples) else "chunk"
+
+    def _dealer(self) -> bytes:
+        if self.signer is not None:
+            return self.signer.session.dealer
+        return self.dealer.public if self.dealer else b""
+
+    def _sign(self, statements: list[Statement]) -> tuple[Signed, bool]:
+        """Return the envelopes, and whether what vouches for them is simulated."""
+        from medveil.attestation.session import SessionSigner
+        from medveil.schemes.visual import signing
+
+        if self.proof == "session":
+            signer = self.signer
+            if signer is None:
+                started = statements[0].made_at
+                signer = SessionSigner(self._provider(), started, lifetime=_SESSION_LIFE, dealer=self.dealer)
+            signed = signing.sign_by_session(statements, signer, carry_session=True)
+            return signed, signer.session.evidence.simulated
+        provider = self._provider()
+        signed = signing.sign_by_quotes(statements, provider, self.dealer, short=self.proof == "compact")
+        return signed, provider.name == "simulated"
+
+    def _provider(self) -> Provider:
+        from medveil.attestation.providers.base import Provider
+        from medveil.attestation.providers.registry import open_provider
+        from medveil.attestation.providers.simulated import SimulatedPlatform, SimulatedProvider
+
+        if isinstance(self.provider, Provider):
+            return self.provider
+        if self.provider != "simulated":
+            return open_provider(self.provider)
+        if self.platform is not None:
+            return SimulatedProvider(SimulatedPlatform.load(Path(self.platform)))
+        return SimulatedProvider(SimulatedPlatform.create(int(time.time()) - 60))
+
+
+def _marks(*, simulated: bool) -> tuple[Finding, ...]:
+    if not simulated:
+        return ()
+    message = "signed under a SIMULATED platform: no production policy accepts these shares, only their owner's secret"
+    return (Finding(FindingKind.UNVERIFIED, message),)
