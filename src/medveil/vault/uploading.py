@@ -5,8 +5,8 @@
 2. The head (manifest, envelopes, catalogue record) goes to every store that was chosen. A version is committed once
    its head lies on k stores that answer for it. With fewer, heads and parts are removed again.
 3. The stores are listed once more: parts and heads that were only said to be written count as failed, and another
-   manifest of the same version, which claims make impossible as long as a majority of stores is honest, is settled
-   in favour of the lower digest.
+   manifest of the same version, which claims make impossible as long as a majority of stores is honest, wins: its
+   writer may have ended long ago. Two that see each other both give way, so that nothing is ever forked.
 4. One transaction of the local state ends the journal entry. What is missing of n is queued for repair.
 
 A reader takes a version as existing when its head lies on k stores or k of its parts are there. Parts come first, so
@@ -236,13 +236,13 @@ def _there(session: Session, store: str, name: str, size: int) -> bool:
 
 
 def _settle(session: Session, manifest: Manifest) -> None:
-    """Give way to another manifest of the same version where its digest is lower. Raises ConflictError."""
+    """Give way to another manifest of the same version that the owner signed. Raises ConflictError."""
     found = survey(session, manifest.object_id, every=True)
-    digests = [digest for number, digest in found.versions if number == manifest.version]
-    if digests and min(digests) != manifest.digest:
+    digests = {digest for number, digest in found.versions if number == manifest.version}
+    if digests - {manifest.digest}:
         raise ConflictError(
             f"another writer has written version {manifest.version} of object {manifest.object_id.hex()} at the same "
-            "time, and it stands: look at it and put again"
+            "time: look at it and put again"
         )
 
 
