@@ -32,6 +32,7 @@ from medveil.mpc.shelf import Bundle, allocate, buffers, byte_count, check_entri
 Reals = NDArray[np.float64]
 _ANSWER_TIMEOUT = 30.0
 _MAX_RESULT = 8 << 30
+_SETTLE = 2.0  # how long to wait for the other parties' reports after the first failure
 
 
 class Servers:
@@ -176,12 +177,16 @@ class Servers:
             MedveilError: whatever the first failing party reported.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pause = 0.005
+        pause, patience = 0.005, 0.0
         while True:
             answers = self.status(job)
             if on_progress is not None:
                 on_progress(answers[0]["progress"])
             failed = [a for a in answers if a["state"] in ("failed", "interrupted")]
+            patience = patience if patience or not failed else time.monotonic() + _SETTLE
+            if failed and len(failed) < len(answers) and time.monotonic() < patience:
+                time.sleep(0.05)
+                continue
             # A party's own fault says more than its neighbours' broken connections.
             failed.sort(key=lambda a: a["failure"].get("type") == "ProtocolError")
             if failed:

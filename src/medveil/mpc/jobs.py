@@ -242,14 +242,17 @@ class _Training:
     def _epoch(self, epoch: int) -> Share:
         size = self.images.shape[0]
         order = shuffle(int(self.request.options["seed"]), epoch, size)
-        totals: Share | None = None
+        answers = []
         for start in range(0, size, self.batch):
             chosen = order[start : start + self.batch]
-            step = self._step(self.engine.cut(self.images, chosen), self.engine.cut(self.targets, chosen))
-            totals = step if totals is None else self.engine.add(totals, step)
+            answers.append(self._step(self.engine.cut(self.images, chosen), self.engine.cut(self.targets, chosen)))
             self.context.report({"epoch": epoch, "sample": min(size, start + self.batch), "samples": size})
-        if totals is None:
-            raise InputError("a training needs at least one image")
+        # Loss and accuracy once an epoch: their rounds would otherwise weigh on every step.
+        targets = self.engine.cut(self.targets, order)
+        return self._measure(self.engine.join(answers), targets)
+
+    def _measure(self, probabilities: Share, targets: Share) -> Share:
+        totals: Share = losses.loss_and_hits(self.engine, probabilities, targets, several=self.several)
         return totals
 
     def _step(self, x: Share, y: Share) -> Share:
@@ -259,16 +262,15 @@ class _Training:
         gradient, probabilities = loss(engine, out, y)
         gradients = self.network.backward(engine, self.parameters, tape, gradient)
         self.optimiser.step(self.parameters, gradients, x.shape[0])
-        totals: Share = losses.loss_and_hits(engine, probabilities, y, several=self.several)
-        return totals
+        answer: Share = probabilities
+        return answer
 
     def _test(self) -> Share:
         data = _load(self.context, "test_images")
         out = forward_all(self.engine, self.network, self.parameters, data["images"], self.batch)
         loss = losses.softmax_cross_entropy if self.several else losses.sigmoid_cross_entropy
         probabilities = loss(self.engine, out, data["targets"])[1]
-        totals: Share = losses.loss_and_hits(self.engine, probabilities, data["targets"], several=self.several)
-        return totals
+        return self._measure(probabilities, data["targets"])
 
     def _checkpoint(self, epochs: int) -> None:
         bundle = {f"parameter {k}": v for k, v in self.parameters.items()}
