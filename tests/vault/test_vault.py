@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from tests.vault.vault_room import CLOUDS, LARGE, OTHER, OWNER, SMALL, Room, config, kinds, places, sample
+from tests.vault.vault_room import (
+    CLOUDS,
+    LARGE,
+    OTHER,
+    OWNER,
+    SMALL,
+    Room,
+    config,
+    directories,
+    kinds,
+    places,
+    put_in_process,
+    sample,
+)
 
 from medveil.crypto.keyfile import OwnerKey
 from medveil.errors import (
@@ -309,3 +324,41 @@ def test_a_new_version_needs_a_majority_of_the_stores(room: Room) -> None:
     room.up()
     assert room.vault.put(sample(OTHER), object="x").version >= 2
     assert places(room.read("x")[1], "stale") == set()
+
+
+def test_many_processes_put_into_one_state(tmp_path: Path) -> None:
+    vault = Vault.init(config(tmp_path), OWNER, stores=directories(tmp_path))
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
+        results = [pool.submit(put_in_process, str(tmp_path), number) for number in range(3)]
+        ids = [one for result in results for one in result.result()]
+    assert len(set(ids)) == 12
+    assert {entry.name for entry in vault.list()} == {f"{number}-{turn}" for number in range(3) for turn in range(4)}
+    for number in range(3):
+        vault.get(f"{number}-2", tmp_path / "out", force=True)
+        assert (tmp_path / "out").read_bytes() == sample() + bytes([number, 2])
+    assert vault.scrub().findings == ()
+
+
+def test_stores_of_a_configuration_one_of_them_away(tmp_path: Path) -> None:
+    """The way of the command line: a vault.toml, directories, a disk that is not mounted and later is again."""
+    toml = tmp_path / "vault.toml"
+    text = '[vault]\nthreshold = "2/3"\n'
+    for name in ("a", "b", "c"):
+        create = str(name != "c").lower()
+        text += f'[[store]]\ntype = "directory"\nname = "{name}"\npath = "disks/{name}"\ncreate = {create}\n'
+    toml.write_text(text.replace("create = false", "create = true"))
+    with Vault.init(toml, OWNER) as vault:
+        report = vault.put(samples.path(SMALL))
+    toml.write_text(text)
+    (tmp_path / "disks" / "c").rename(tmp_path / "elsewhere")
+    with Vault.open(toml, OWNER) as vault:
+        found = vault.get(SMALL, tmp_path / "one").findings
+        assert places(found, "unreachable") == {"c"}
+        assert kinds(vault.put(samples.path(OTHER)).findings) == {"degraded"}
+        assert vault.pending
+        (tmp_path / "elsewhere").rename(tmp_path / "disks" / "c")
+        assert vault.repair().repaired == 2  # the store is opened again without a restart
+        assert vault.pending == ()
+        assert vault.verify().findings == ()
+    assert (tmp_path / "one").read_bytes() == sample()
+    assert report.places.keys() == {1, 2, 3}

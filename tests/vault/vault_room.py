@@ -11,6 +11,7 @@ from medveil.crypto.keyfile import OwnerKey
 from medveil.imaging import samples
 from medveil.schemes.base import Finding
 from medveil.stores.base import Store
+from medveil.stores.directory import DirectoryStore
 from medveil.stores.faulty import Fault, FaultKind, FaultyStore
 from medveil.stores.memory import MemoryStore
 from medveil.stores.retry import Patience, RetryStore
@@ -118,3 +119,15 @@ def kinds(findings: Sequence[Finding]) -> set[str]:
 
 def places(findings: Sequence[Finding], kind: str) -> set[str | None]:
     return {finding.place for finding in findings if finding.kind.value == kind}
+
+
+def put_in_process(folder: str, number: int) -> list[str]:
+    """Put four files of one process; run in a process of its own."""
+    base = Path(folder)
+    vault = Vault.open(config(base), OWNER, stores=directories(base))
+    files = [sample() + bytes([number, turn]) for turn in range(4)]
+    return [vault.put(data, name=f"{number}-{turn}").object_id for turn, data in enumerate(files)]
+
+
+def directories(base: Path) -> list[Store]:
+    return [DirectoryStore(base / name, name, f"provider-{name}") for name in CLOUDS]
