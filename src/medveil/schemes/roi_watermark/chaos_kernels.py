@@ -13,18 +13,9 @@ from medveil.schemes.roi_watermark.chaos import GOLDEN, SINE, MapKey
 LANES: Final = 16
 
 _GOLDEN: Final = np.uint64(GOLDEN)
-_C: Final = tuple(np.uint64(c) for c in SINE)
-_C9, _C10 = _C[9], _C[10]
+_C9, _C10 = np.uint64(SINE[9]), np.uint64(SINE[10])
 _LOW, _S32, _S2, _S1, _S61, _S63, _S3 = (np.uint64(v) for v in (0xFFFFFFFF, 32, 2, 1, 61, 63, 3))
 _ZERO, _TOP, _ALL, _ONE62 = (np.uint64(v) for v in (0, 1 << 63, (1 << 64) - 1, 1 << 62))
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _high(a: Any, b: Any) -> Any:
-    a0, a1, b0, b1 = a & _LOW, a >> _S32, b & _LOW, b >> _S32
-    middle = a1 * b0 + ((a0 * b0) >> _S32)
-    other = a0 * b1 + (middle & _LOW)
-    return a1 * b1 + (middle >> _S32) + (other >> _S32)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -119,35 +110,10 @@ def _recur(a: Any, b: Any, low: Any, top: Any) -> Any:
     return ((high << _S3) | ((other << _S32) >> _S61)) - a
 
 
-@njit(cache=True, nogil=True)
-def _skip(state: Any, weyl: Any, u: Any, shift: Any, skipped: Any, chebyshev: bool) -> None:
-    """Throw the first steps of each lane away, lane by lane, as their number differs."""
-    for lane in range(LANES):
-        x, w, n = state[lane], weyl[lane], u[lane]
-        for _ in range(skipped[lane]):
-            w += _GOLDEN
-            if chebyshev:
-                c = x >> _S2
-                a, b = _ONE62, c
-                for _turn in range(n):
-                    high = _high(c, b) - (c & (_ZERO - (b >> _S63)))
-                    a, b = b, ((high << _S3) | ((c * b) >> _S61)) - a
-                x = (b << shift[lane]) + w
-            else:
-                y = min(x, _ZERO - x) if x != _ZERO else _ZERO
-                t = _ALL if y == _TOP else y << _S1
-                t2 = _high(t, t)
-                s = _C10
-                for i in range(9, -1, -1):
-                    s = _C[i] - _high(s, t2)
-                x = ((_high(s, t) * n) << shift[lane]) + w
-        state[lane], weyl[lane] = x, w
-
-
 def streams(keys: list[MapKey], count: int, *, chebyshev: bool) -> npt.NDArray[np.uint8]:
     """Return (len(keys), count) bytes; `LANES` images are stepped together, those of like u in one group."""
     out = np.empty((len(keys), count), np.uint8)
-    block = np.empty((min(count, 4096), LANES), np.uint8)
+    block = np.empty((4096, LANES), np.uint8)
     advance = _chebyshev_block if chebyshev else _sine_block
     coefficients = np.array(SINE[8::-1], np.uint64)
     order = np.argsort([key.u for key in keys], kind="stable")
@@ -157,9 +123,12 @@ def streams(keys: list[MapKey], count: int, *, chebyshev: bool) -> npt.NDArray[n
         table = np.zeros((_ROWS, LANES), np.uint64)
         table[:4] = np.array([(key.state, key.weyl, key.u, key.k + 2) for key in lanes], np.uint64).T
         table[8:10] = np.array([[10**14 & 0xFFFFFFFF], [10**14 >> 32]], np.uint64)
-        _skip(table[0], table[1], table[2], table[3], np.array([key.skipped for key in lanes]), chebyshev)
-        for start in range(0, count, block.shape[0]):
-            steps = min(block.shape[0], count - start)
+        skipped = np.array([key.skipped for key in lanes[: rows.size]])
+        for start in range(0, int(skipped.max()) + count, block.shape[0]):
+            steps = min(block.shape[0], int(skipped.max()) + count - start)
             advance(table.reshape(-1), coefficients, steps, block)
-            out[rows, start : start + steps] = block[:steps, : rows.size].T
+            for lane, (row, skip) in enumerate(zip(rows, skipped, strict=True)):
+                first, last = max(start, skip), min(start + steps, skip + count)
+                if first < last:
+                    out[row, first - skip : last - skip] = block[first - start : last - start, lane]
     return out

@@ -72,21 +72,21 @@ def lay(blocks: Array, in_roi: Array, half: int, *, signed: bool) -> tuple[Place
     if count < 2:
         return Placement(NONE, 0, (0, 0)), fields
     bits, flip = 2 * half, (1 << (2 * half - 1)) if signed else 0
-    exact, room = np.zeros(count, np.int64), np.zeros(count * capacity, np.uint8)
-    total = copy_kernels.write_all(blocks, bits, flip, exact, room)
-    whole = total <= room.size
-    chosen, sizes = np.arange(count), exact
-    if not whole:
-        chosen = np.flatnonzero(in_roi)
-        sizes, dropped = _fit(blocks, chosen, exact[chosen], bits, flip, 2 * room.size)
-        total = int(sizes.sum()) + 2 * chosen.size
+    room, exact = count * capacity, np.zeros(count, np.int64)
+    records = np.empty(count * (copy_kernels.LONGEST_RECORD + 2), np.uint8)  # touched only as far as it is filled
+    total = copy_kernels.write_all(blocks, bits, flip, exact, records)
+    whole = total <= room
+    chosen = np.arange(count) if whole else np.flatnonzero(in_roi)
+    sizes, dropped = _fit(blocks, chosen, exact[chosen], bits, flip, 2 * room)
     starts = np.concatenate(([0], np.cumsum(sizes + 2)))
-    mode = DOUBLE if total <= room.size and (whole or not dropped.any()) else SINGLE
+    total, lossless = int(starts[-1]), not dropped.any()
+    mode = DOUBLE if total <= room and lossless else SINGLE
     fragments = count if mode == DOUBLE else 2 * count
     fill = -(-total // fragments)
     stream = np.zeros(fragments * fill, np.uint8)
-    if whole:
-        stream[:total] = room[:total]
+    if lossless:
+        kept = np.repeat(np.isin(np.arange(count), chosen, assume_unique=True), exact + 2)
+        stream[:total] = records[: kept.size][kept]
     else:
         copy_kernels.write_stream(blocks, chosen, bits, flip, dropped, starts, sizes, stream)
     placement = Placement(mode, fill, _rotations(chosen, starts, count, fill, mode), whole)
