@@ -362,3 +362,17 @@ def test_stores_of_a_configuration_one_of_them_away(tmp_path: Path) -> None:
         assert vault.verify().findings == ()
     assert (tmp_path / "one").read_bytes() == sample()
     assert report.places.keys() == {1, 2, 3}
+
+
+def test_init_needs_every_store_and_leaves_no_state_behind(tmp_path: Path) -> None:
+    toml = tmp_path / "vault.toml"
+    toml.write_text(
+        '[vault]\nthreshold = "1/2"\n'
+        '[[store]]\ntype = "directory"\nname = "a"\npath = "a"\n'
+        '[[store]]\ntype = "directory"\nname = "b"\npath = "b"\ncreate = false\n'
+    )
+    with pytest.raises(StoreUnavailableError, match="store b is not at"):
+        Vault.init(toml, OWNER)
+    assert not (tmp_path / "state").exists()
+    toml.write_text(toml.read_text().replace("create = false", ""))
+    Vault.init(toml, OWNER).close()

@@ -67,10 +67,10 @@ class Vault:
         """
         checked = config if isinstance(config, VaultConfig) else load_config(config)
         fleet = _fleet(checked, stores)
-        for name, outcome in fleet.each(lambda store: store.check()).items():
+        for outcome in fleet.each(lambda store: store.check()).values():
             if outcome.error is not None:
                 fleet.close()
-                raise type(outcome.error)(f"store {name} cannot be used yet: {outcome.error}") from None
+                raise outcome.error
         dataset = owner.derive("vault dataset", checked.dataset.encode())[:16]
         meta = {"dataset": dataset, "label": checked.dataset.encode(), "owner": owner.public.to_bytes()}
         state = State.create(checked.state, meta)
