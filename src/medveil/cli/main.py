@@ -41,7 +41,7 @@ def main(
 
 
 # One file a command group; each adds its commands to `app` when imported.
-for _group in ("keys", "files", "vault", "demo", "attest", "config"):
+for _group in ("keys", "files", "vault", "demo", "attest", "mpc", "config"):
     import_module(f"medveil.cli.{_group}").add_to(app)
 
 
