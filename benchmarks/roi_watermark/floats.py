@@ -113,9 +113,11 @@ def report(count: int, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _steps(found: list[int]) -> str:
-    last = max(found)
-    return f"{int(np.median(found))}; {last if last <= 400 else 'some not within 400'}"
+def _steps(found: list[int], within: int = 400) -> str:
+    parted = [step for step in found if step <= within]
+    if len(parted) * 2 < len(found):
+        return f"{len(parted)} of {len(found)} part within {within} steps"
+    return f"{int(np.median(found))}; {max(found) if len(parted) == len(found) else f'some not within {within}'}"
 
 
 def plot(folder: Path) -> None:
