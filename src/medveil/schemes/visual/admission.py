@@ -80,7 +80,7 @@ def by_attestation(
     """
     presented = [present(share) for share in shares]
     carried = [share.envelope.read_session() for share in shares if share.envelope is not None]
-    known = [*sessions, *(session for session in carried if session is not None)]
+    known = _agreeing([*sessions, *(session for session in carried if session is not None)])
     verified = verify_set(
         presented,
         policy,
@@ -92,6 +92,15 @@ def by_attestation(
         results=results,
     )
     return of_verified(verified, shares)
+
+
+def _agreeing(sessions: Iterable[Session]) -> list[Session]:
+    """Return each session once. Raises TamperedError where two copies of one differ: at least one was altered."""
+    known: dict[bytes, Session] = {}
+    for session in sessions:
+        if known.setdefault(session.id, session).encode() != session.encode():
+            raise TamperedError("two copies of the shares' signing session differ: one of them was altered")
+    return list(known.values())
 
 
 def of_verified(verified: VerifiedSet, shares: Sequence[ShareFile]) -> Admitted:

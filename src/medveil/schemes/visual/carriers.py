@@ -75,11 +75,11 @@ class ShareFile:
 
 def pixels_of(plane: Packed, shape: tuple[int, ...], framed: bytes, rng: Randomness = SYSTEM) -> Pixels:
     """Return a share's pixels: `plane` above, the frame's bits and then random ones below; uint8 of `shape`."""
-    from medveil.schemes.visual.sharing_kernels import to_pixels
-
-    low = np.frombuffer(framed + rng.bytes(len(plane) - len(framed)), np.uint8).copy()
-    out = np.empty(int(np.prod(shape)), np.uint8)
-    to_pixels(np.ascontiguousarray(plane), low, out)
+    samples = int(np.prod(shape))
+    low = np.frombuffer(framed + rng.bytes(len(plane) - len(framed)), np.uint8)
+    out = np.unpackbits(plane, count=samples)
+    out *= 254
+    out |= np.unpackbits(low, count=samples)
     return out.reshape(shape)
 
 

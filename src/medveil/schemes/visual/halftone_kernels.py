@@ -11,7 +11,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-@numba.njit("void(uint8[:, ::1], uint8[:, ::1])", cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True)
 def floyd_steinberg(plane: Array, out: Array) -> None:
     """Write the bits (0 black, 1 white) of one plane (rows, columns) to `out`, two rows at a time.
 
@@ -73,7 +73,7 @@ def floyd_steinberg(plane: Array, out: Array) -> None:
         y += 1
 
 
-@numba.njit("void(uint8[:, ::1], uint8[:, ::1])", cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True)
 def floyd_steinberg_rgb(picture: Array, out: Array) -> None:
     """Write the bits of three interleaved channels, (rows, 3 * columns), each on its own: three independent chains."""
     rows, width = picture.shape
@@ -119,7 +119,7 @@ def floyd_steinberg_rgb(picture: Array, out: Array) -> None:
         line[width - 3], line[width - 2], line[width - 1] = near0, near1, near2
 
 
-@numba.njit("void(uint8[:, :], int32[:, ::1], int32, uint8[:, :])", cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True)
 def diffuse_three_rows(plane: Array, weights: Array, total: int, out: Array) -> None:
     """Write the bits of one plane by error diffusion over two pixels and two rows ahead.
 

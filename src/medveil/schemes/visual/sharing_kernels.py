@@ -1,17 +1,16 @@
-"""Compiled inner loops of sharing: drawing columns, and bits to pixels and back."""
+"""Compiled inner loop of (k, n) sharing."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numba
-import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
 
-@numba.njit("Tuple((int64, int64))(uint8[::1], int64, uint8[:, ::1], uint16[::1], int64, uint8[:, ::1])", cache=True, nogil=True)  # fmt: skip  # noqa: E501
+@numba.njit(cache=True, nogil=True)
 def draw_columns(secret: Array, start: int, table: Array, draws: Array, limit: int, shares: Array) -> tuple[int, int]:
     """Draw a column for each secret bit from `start` on, until bits or draws run out.
 
@@ -31,15 +30,3 @@ def draw_columns(secret: Array, start: int, table: Array, draws: Array, limit: i
         for j in range(shares.shape[0]):
             shares[j, i] = column >> j & 1
     return secret.shape[0], used
-
-
-@numba.njit("void(uint8[::1], uint8[::1], uint8[::1])", cache=True, nogil=True)
-def to_pixels(high: Array, low: Array, out: Array) -> None:
-    """Write pixels: 0 or 1 for black, 254 or 255 for white, by the lowest bit.
-
-    high, low: bits packed most significant first. out: uint8 (samples,).
-    """
-    for i in range(out.shape[0]):
-        shift = 7 - (i & 7)
-        bit = high[i >> 3] >> shift & 1
-        out[i] = np.uint8(254 * bit | (low[i >> 3] >> shift & 1))
