@@ -12,6 +12,7 @@ from medveil.errors import InputError
 from medveil.mpc import ring
 from medveil.mpc.protocols.costs import COSTS
 from medveil.mpc.protocols.rep3 import arithmetic, comparison, truncation
+from medveil.mpc.shares import join
 
 RNG = np.random.default_rng(7)
 SIZES = [1, 64, 65, 191, 192, 193, 4096, 40001]
@@ -174,3 +175,62 @@ def test_rings_and_shapes_are_not_mixed() -> None:
         run(comparison.relu_a, share64(v))
     with pytest.raises(InputError, match="Z_2\\^32"):
         run(truncation.extend_a, share64(v))
+
+
+def test_bits_and_back() -> None:
+    from medveil.mpc.protocols.rep3 import boolean, conversion
+
+    v = RNG.integers(-(2**63), 2**63 - 1, 300)
+
+    def program(session, x):
+        bits = conversion.a2b(session, x)
+        session.transport.reset()
+        opened = boolean.reveal_words_to_all(session, bits)
+        sign = conversion.bit2a(session, boolean.shift_right_b(bits, 63))
+        masked = boolean.and_bp(boolean.xor_bb(bits, boolean.shift_left_b(bits, 1)), np.uint64(1))
+        return opened, sign, boolean.reveal_words_to_all(session, masked)
+
+    out = run(program, share64(v))
+    assert all(np.array_equal(words.view(np.int64), v) for words, _, _ in out.results)
+    assert np.array_equal(signed(join(tuple(sign for _, sign, _ in out.results))), v < 0)
+    assert all(np.array_equal(words, (v & 1).astype(np.uint64)) for _, _, words in out.results)
+
+
+@pytest.mark.parametrize("size", [1, 100])
+def test_conversions_cost_what_they_declare(size: int) -> None:
+    from medveil.mpc.protocols.rep3 import boolean, conversion
+
+    v = share64(np.arange(size))
+    for name, program in (("a2b", conversion.a2b), ("bit2a", conversion.bit2a)):
+        out = run(program, v)
+        assert (out.rounds, out.bytes_sent) == (COSTS[name].rounds, COSTS[name].bytes_sent(size))
+    out = run(lambda s, x: boolean.and_bb(s, x, x), v)
+    assert (out.rounds, out.bytes_sent) == (COSTS["and_bb"].rounds, COSTS["and_bb"].bytes_sent(size))
+    out = run(lambda s, x: arithmetic.mul_narrow(s, x, x), v)
+    assert (out.rounds, out.bytes_sent) == (COSTS["mul_narrow"].rounds, COSTS["mul_narrow"].bytes_sent(size))
+
+
+@pytest.mark.parametrize("size", [1, 64, 1000, 30000])
+def test_every_declared_comparison_cost_is_measured(size: int) -> None:
+    x = share32(values(size, 30))
+    programs = {
+        "less_than_zero": comparison.less_than_zero,
+        "relu_a": comparison.relu_a,
+        "maximum_aa": lambda s, a: comparison.maximum_aa(s, a, a),
+    }
+    for name, program in programs.items():
+        out = run(program, x)
+        assert (out.rounds, out.bytes_sent) == (COSTS[name].rounds, COSTS[name].bytes_sent(size)), name
+
+    def reused(name):
+        def program(session, a):
+            bit = comparison.less_than_zero(session, a)
+            session.transport.reset()
+            return comparison.select_ca(session, bit, a) if name == "select_ca" else comparison.c2a(session, bit)
+
+        return program
+
+    for name in ("select_ca", "c2a"):
+        out = run(reused(name), x)
+        assert out.bytes_sent == COSTS[name].bytes_sent(size)
+        assert out.rounds == COSTS[name].rounds

@@ -42,3 +42,16 @@ def free(size: int) -> int:
     """Return 0: the operation is local."""
     del size
     return 0
+
+
+def markdown_table(size: int = 100_000) -> str:
+    """Return every declared cost as the table of docs/mpc.md; bytes an element are taken at `size` elements."""
+    import importlib
+
+    for module in ("arithmetic", "boolean", "comparison", "conversion", "exponential", "truncation"):
+        importlib.import_module(f"medveil.mpc.protocols.rep3.{module}")
+    lines = ["| operation | rounds | bytes an element, all parties | remarks |", "|---|---|---|---|"]
+    for name in sorted(COSTS):
+        cost = COSTS[name]
+        lines.append(f"| `{name}` | {cost.rounds} | {cost.bytes_sent(size) / size:.2f} | {cost.note} |")
+    return "\n".join(lines)

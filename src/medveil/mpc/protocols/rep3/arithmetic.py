@@ -81,7 +81,7 @@ def mul_aa(session: Session, x: Share, y: Share) -> Share:
     return reshare(session, out)
 
 
-@costs(rounds=1, bytes_sent=lambda n: 12 * n, note="|v| < 2^31 after the shift; error at most 1.5 units")
+@costs(rounds=1, bytes_sent=lambda n: 12 * n, note="within +-2^31 after the shift; error at most 1.5 units")
 def mul_narrow(session: Session, x: Share, y: Share, shift: int | None = None) -> Share:
     """Return x y / 2^shift (f by default) in Z_2^32 for uint64 shares of one shape; no large error."""
     _same(x, y)

@@ -181,7 +181,7 @@ def _narrow_only(x: Share) -> None:
 @costs(
     rounds=compare_rounds(32, "low_byte"),
     bytes_sent=lambda n: compare_bytes(n, 32, "low_byte"),
-    note="on the width of the share's ring: |x| < 2^31 or 2^63 as an integer; low_byte form in Z_2^32",
+    note="on the width of the share's ring: within +-2^31 or 2^63 as an integer; low_byte form in Z_2^32",
 )
 def less_than_zero(session: Session, x: Share) -> ChoiceBit:
     """Return the bit x < 0 of every element of a share in Z_2^32 or Z_2^64."""

@@ -19,7 +19,7 @@ from medveil.mpc.session import Session
 from medveil.mpc.shares import Share, Words
 
 
-@costs(rounds=0, bytes_sent=free, note="|v| < 2^31 after the shift; error at most 1.5 units")
+@costs(rounds=0, bytes_sent=free, note="within +-2^31 after the shift; error at most 1.5 units")
 def narrow_a(session: Session, x: Share, shift: int = 0) -> Share:
     """Return x / 2^shift in Z_2^32 from Z_2^64: local, no large error, at most 1.5 units off (exact for shift 0)."""
     first, second = x.first, x.second
@@ -31,7 +31,7 @@ def narrow_a(session: Session, x: Share, shift: int = 0) -> Share:
     return Share((first >> drop).astype(np.uint32), (second >> drop).astype(np.uint32))
 
 
-@costs(rounds=2, bytes_sent=lambda n: 20 * n, note="|v| < 2^30 as an integer; exact")
+@costs(rounds=2, bytes_sent=lambda n: 20 * n, note="within +-2^30 as an integer; exact")
 def extend_a(session: Session, x: Share) -> Share:
     """Return a Z_2^32 share of |v| < 2^30 (as an integer) in Z_2^64, exactly."""
     if x.dtype != np.uint32:
@@ -39,7 +39,7 @@ def extend_a(session: Session, x: Share) -> Share:
     return _wrap_corrected(session, x, 0)
 
 
-@costs(rounds=2, bytes_sent=lambda n: 20 * n, note="|v| < 2^62 as an integer; error below 1 unit")
+@costs(rounds=2, bytes_sent=lambda n: 20 * n, note="within +-2^62 as an integer; error below 1 unit")
 def trunc_a(session: Session, x: Share, shift: int | None = None) -> Share:
     """Return x / 2^shift for a Z_2^64 share of |v| < 2^62; error below one unit in the last place, never a large one.
 
@@ -126,7 +126,7 @@ def fast_failure_probability(size: int, magnitude_bits: int, width: int = 64) ->
     return float(-np.expm1(size * np.log1p(-(2.0 ** (magnitude_bits - width)))))
 
 
-@costs(rounds=1, bytes_sent=lambda n: 8 * n, note="large error with probability 2^(bits - 64) each, |v| < 2^bits")
+@costs(rounds=1, bytes_sent=lambda n: 8 * n, note="large error with probability 2^(bits - 64) each, within +-2^bits")
 def trunc_a_fast(session: Session, x: Share, shift: int | None = None) -> Share:
     """Return x / 2^shift as `trunc_a`, but with a large error with probability up to 2^(bits - 64) an element.
 

@@ -1,0 +1,1 @@
+"""Figures of docs/mpc.md: our engine, and SPU from PyPI on the same network in the same run."""
