@@ -79,7 +79,7 @@ def by_attestation(
     Sessions that the shares carry are used too. Raises what `verify_set` raises.
     """
     presented = [present(share) for share in shares]
-    carried = [share.envelope.read_session() for share in shares if share.envelope is not None]
+    carried = [_carried(share) for share in shares]
     known = _agreeing([*sessions, *(session for session in carried if session is not None)])
     verified = verify_set(
         presented,
@@ -92,6 +92,16 @@ def by_attestation(
         results=results,
     )
     return of_verified(verified, shares)
+
+
+def _carried(share: ShareFile) -> Session | None:
+    """Return the session that a share carries; TamperedError where its own proof refers to another one."""
+    if share.envelope is None or not share.envelope.session:
+        return None
+    session, proof = share.envelope.read_session(), read_proof(share.envelope.proof)
+    if session is None or not isinstance(proof, SignedProof) or proof.session_id != session.id:
+        raise TamperedError("the share carries another signing session than its proof refers to: it was altered")
+    return session
 
 
 def _agreeing(sessions: Iterable[Session]) -> list[Session]:
