@@ -33,18 +33,9 @@ from medveil.crypto.prg import SYSTEM
 from medveil.crypto.stream import StreamKey
 from medveil.imaging import samples
 from medveil.schemes.sealed.body import SealOptions, seal
-from medveil.schemes.sealed.format import (
-    Core,
-    Layout,
-    LeafHasher,
-    Manifest,
-    Mode,
-    ShareHeader,
-    pack_part,
-    share_root,
-    unpack_record,
-)
+from medveil.schemes.sealed.format import Core, Layout, LeafHasher, Manifest, Mode, ShareHeader, share_root
 from medveil.schemes.sealed.modes import disperser, plan_keys
+from medveil.schemes.sealed.records import pack_part, unpack_record
 
 OWNER, OTHER = OwnerKey.generate(), OwnerKey.generate()
 PICTURE = samples.load("mr-brain-glioma.jpg")

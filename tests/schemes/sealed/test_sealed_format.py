@@ -46,8 +46,9 @@ from medveil.schemes.sealed import (
 )
 from medveil.schemes.sealed.body import seal as seal_object
 from medveil.schemes.sealed.codec import Kind
-from medveil.schemes.sealed.format import Core, Layout, ShareHeader, record_size
+from medveil.schemes.sealed.format import Core, Layout, ShareHeader
 from medveil.schemes.sealed.payload import Index, PixelInfo, Row, digest
+from medveil.schemes.sealed.records import record_size
 
 CT = "pydicom_older_tests/CT_small.dcm"
 

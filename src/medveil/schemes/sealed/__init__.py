@@ -16,19 +16,18 @@ Parts: a part file is the signed manifest, envelopes and one share object (see `
 from __future__ import annotations
 
 from medveil.schemes.sealed.body import SealedRecord, SealOptions, SupportsWrite, seal
-from medveil.schemes.sealed.format import (
+from medveil.schemes.sealed.format import Manifest, Mode
+from medveil.schemes.sealed.opening import Opened, open_shares, read_tags
+from medveil.schemes.sealed.records import (
     MANIFEST_MAGIC,
     MAX_RECORD,
     PART_MAGIC,
-    Manifest,
-    Mode,
     Record,
     pack_part,
     pack_record,
     unpack_part,
     unpack_record,
 )
-from medveil.schemes.sealed.opening import Opened, open_shares, read_tags
 from medveil.schemes.sealed.repair import check_share, check_shares, rebuild
 from medveil.schemes.sealed.scheme import Sealed
 from medveil.schemes.sealed.shares import BytesShare, ShareReader

@@ -16,7 +16,6 @@ from medveil.errors import InputError, LimitError, UsageError
 from medveil.imaging.roi import ROI
 from medveil.schemes.sealed.build import Payload
 from medveil.schemes.sealed.format import (
-    MAX_ENVELOPES,
     OBJECT_ID_SIZE,
     Core,
     Layout,
@@ -27,9 +26,10 @@ from medveil.schemes.sealed.format import (
     share_root,
 )
 from medveil.schemes.sealed.modes import KeyPlan, disperser, plan_keys
+from medveil.schemes.sealed.records import MAX_ENVELOPES
 from medveil.schemes.sealed.source import Sealable, open_source
 from medveil.schemes.sealed.tiles import BLIND_SIZE, tile_key
-from medveil.schemes.sealed.workers import ordered
+from medveil.schemes.sealed.workers import ALONE, ordered
 
 _WINDOW: Final = 4
 
@@ -203,7 +203,7 @@ def _write(
         fragments = split.split(key.seal_chunk(number, plaintext))
         return fragments, [hasher.fragment(number, data) for hasher, data in zip(hashers, fragments, strict=True)]
 
-    window = _WINDOW if layout.count > 2 else 1
+    window = _WINDOW if core.padded_len > ALONE else 1
     for number, (fragments, made) in enumerate(ordered(work, enumerate(payload.chunks()), window=window)):
         for sink, data, own, leaf in zip(sinks, fragments, leaves, made, strict=True):
             sink.write(data)

@@ -23,7 +23,7 @@ from medveil.schemes.sealed.payload import Index, PixelInfo, Row, bands, digest
 from medveil.schemes.sealed.source import Source, span_pixels
 from medveil.schemes.sealed.spool import Spool
 from medveil.schemes.sealed.tiles import CELL, TagTree, TileGrid, band_tags
-from medveil.schemes.sealed.workers import THREADS, ordered
+from medveil.schemes.sealed.workers import ALONE, THREADS, ordered
 
 LARGE: Final = 16 << 20
 """Payloads above this are cut into large chunks, in bytes."""
@@ -31,7 +31,6 @@ LARGE: Final = 16 << 20
 _BLOCK: Final = 1 << 20
 _STEP: Final = 1 << 20
 _ZEROS: Final = bytes(_STEP)
-_SMALL: Final = 1 << 17  # below this, threads cost more than they give
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ class Payload(AbstractContextManager["Payload"]):
     # ------------------------------------------------------------------------------------------------- segments
 
     def _code(self) -> None:
-        window = THREADS + 1 if self._source.length > _SMALL else 1
+        window = THREADS + 1 if self._source.length > ALONE else 1
         for coded in ordered(self._encode, self._read_tasks(), window=window):
             self._rows.append(coded.row)
             if coded.row.kind is Kind.RAW:
@@ -228,7 +227,7 @@ class Payload(AbstractContextManager["Payload"]):
                 else:
                     yield frame, cell, self._band(frame, cell)
 
-        for tags in ordered(tag, read(), window=THREADS + 1 if len(places) > 16 else 1):
+        for tags in ordered(tag, read(), window=THREADS + 1 if len(places) > 64 else 1):
             self._tags.append(tags)
             self._tree.add(tags)
 

@@ -21,19 +21,18 @@ from medveil.imaging.roi import ROI
 from medveil.schemes.base import Finding, FindingKind, Restored
 from medveil.schemes.bundle import MANIFEST, Progress, Verified, part_files
 from medveil.schemes.sealed.body import SealOptions, SupportsWrite, seal_into
-from medveil.schemes.sealed.format import (
+from medveil.schemes.sealed.format import Core, Manifest
+from medveil.schemes.sealed.offers import Chosen, choose, look_at
+from medveil.schemes.sealed.opening import Nowhere, Opened, open_shares
+from medveil.schemes.sealed.records import (
     MANIFEST_MAGIC,
     MAX_RECORD,
     PART_MAGIC,
-    Core,
-    Manifest,
     Record,
     pack_record,
     record_size,
     unpack_record,
 )
-from medveil.schemes.sealed.offers import Chosen, choose, look_at
-from medveil.schemes.sealed.opening import Nowhere, Opened, open_shares
 from medveil.schemes.sealed.repair import check_shares
 from medveil.schemes.sealed.shares import Findings, ShareReader
 from medveil.schemes.sealed.source import FileSource, Sealable

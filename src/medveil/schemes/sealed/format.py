@@ -28,12 +28,11 @@ from functools import cached_property
 from typing import Any, Final
 
 from medveil.crypto import canonical
-from medveil.crypto.envelope import ENVELOPE_OVERHEAD
 from medveil.crypto.erasure import MAX_FRAGMENTS
 from medveil.crypto.hashing import HASH_SIZE, merkle_root, tagged
 from medveil.crypto.keyfile import OWNER_ID_SIZE, OwnerKey, OwnerPublic
 from medveil.crypto.signatures import SIGNATURE_SIZE
-from medveil.crypto.stream import COMMITMENT_SIZE, KEY_SIZE, SALT_SIZE, TAG_SIZE, chunk_count
+from medveil.crypto.stream import COMMITMENT_SIZE, SALT_SIZE, TAG_SIZE, chunk_count
 from medveil.errors import FormatError, InputError, LimitError, UsageError, WrongKeyError
 
 VERSION: Final = 1
@@ -48,17 +47,9 @@ LARGE_CHUNK: Final = 1 << 20
 """Chunk of volumes and large files, in bytes."""
 MAX_PADDED: Final = 1 << 44
 """Largest padded payload, in bytes (16 TiB)."""
-MAX_ENVELOPES: Final = 64
-"""Most envelopes that a record carries; further grants are records of their own."""
 MAX_MANIFEST: Final = 16384
 """Largest manifest, in bytes."""
-MAX_ENVELOPE: Final = 4096
-"""Largest envelope of this format, in bytes."""
-MAX_RECORD: Final = 16 + MAX_MANIFEST + MAX_ENVELOPES * (4 + MAX_ENVELOPE)
-"""Largest record, in bytes."""
 
-PART_MAGIC: Final = b"MVPT"
-MANIFEST_MAGIC: Final = b"MVMF"
 SHARE_MAGIC: Final = b"MVSH"
 
 _CHUNK_SIZES: Final = (4096, SMALL_CHUNK, LARGE_CHUNK)
@@ -311,7 +302,7 @@ class Manifest:
         if len(previous) != HASH_SIZE:
             raise InputError(f"the hash of the previous manifest has {len(previous)} bytes where {HASH_SIZE} belong")
         core_bytes = core.encode()
-        body = _encode_body(core_bytes, commitment, roots, tiles, previous, owner.owner_id)
+        body = encode_body(core_bytes, commitment, roots, tiles, previous, owner.owner_id)
         data = len(body).to_bytes(4, "big") + body + owner.signing.sign(_DOMAIN, body)
         return cls(data, core, core_bytes, commitment, tuple(roots), tiles, previous, owner.owner_id)
 
@@ -381,9 +372,10 @@ class Manifest:
         return (self.layout.size,) * self.n
 
 
-def _encode_body(
+def encode_body(
     core: bytes, commitment: bytes, roots: Sequence[bytes], tiles: bytes, previous: bytes, owner: bytes
 ) -> bytes:
+    """Return the signed body of a manifest."""
     return canonical.encode(
         {
             "core": core,
@@ -404,83 +396,6 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
     if len(data) != 4 + length + SIGNATURE_SIZE:
         raise FormatError("the manifest has a wrong length: it was truncated, extended or damaged")
     return bytes(data[4 : 4 + length]), bytes(data[4 + length :])
-
-
-# ---------------------------------------------------------------------------------------------- records and parts
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What stands in front of a share in a part file, and alone in a manifest file; nothing in it is verified."""
-
-    manifest: bytes
-    envelopes: tuple[bytes, ...]
-    size: int
-
-
-def pack_record(magic: bytes, manifest: bytes, envelopes: Sequence[bytes]) -> bytes:
-    """Return the record of a manifest and its envelopes. Raises LimitError where one is too large."""
-    if len(manifest) > MAX_MANIFEST or len(envelopes) > MAX_ENVELOPES:
-        raise LimitError(f"a record holds one manifest and at most {MAX_ENVELOPES} envelopes")
-    out = [magic, bytes([VERSION]), len(manifest).to_bytes(4, "big"), manifest, bytes([len(envelopes)])]
-    for envelope in envelopes:
-        if len(envelope) > MAX_ENVELOPE:
-            raise LimitError(f"an envelope of {len(envelope)} bytes is larger than any ({MAX_ENVELOPE})")
-        out += [len(envelope).to_bytes(4, "big"), envelope]
-    return b"".join(out)
-
-
-def record_size(core: Core, envelopes: int = 1) -> int:
-    """Return how long the record of an object with this core will be, with envelopes that hold a key each."""
-    body = _encode_body(
-        core.encode(), bytes(COMMITMENT_SIZE), [bytes(HASH_SIZE)] * core.n, bytes(32), bytes(32), bytes(16)
-    )
-    count = 0 if core.mode is Mode.KEYLESS else envelopes
-    manifest = 4 + len(body) + SIGNATURE_SIZE
-    return 10 + manifest + count * (4 + KEY_SIZE + ENVELOPE_OVERHEAD)
-
-
-def unpack_record(data: bytes, magic: bytes) -> Record:
-    """Read a record at the start of `data` (at most MAX_RECORD bytes of it are needed).
-
-    Raises FormatError where it is none of a known version or is cut short, LimitError for claims out of bounds.
-    """
-    if data[:4] != magic or len(data) < 9:
-        raise FormatError("this is not a file of a protected object: its first bytes are others")
-    if data[4] != VERSION:
-        raise FormatError(f"the file is of format version {data[4]}: this program reads version {VERSION}")
-    manifest, at = _field(data, 5, MAX_MANIFEST)
-    if at >= len(data):
-        raise FormatError("the record is cut short")
-    count, at = data[at], at + 1
-    if count > MAX_ENVELOPES:
-        raise LimitError(f"a record claims {count} envelopes: at most {MAX_ENVELOPES} are read")
-    envelopes = []
-    for _ in range(count):
-        envelope, at = _field(data, at, MAX_ENVELOPE)
-        envelopes.append(envelope)
-    return Record(manifest, tuple(envelopes), at)
-
-
-def _field(data: bytes, at: int, most: int) -> tuple[bytes, int]:
-    size = int.from_bytes(data[at : at + 4], "big")
-    if size > most:
-        raise LimitError(f"a field claims {size} bytes where at most {most} are allowed")
-    end = at + 4 + size
-    if end > len(data):
-        raise FormatError("the record is cut short")
-    return bytes(data[at + 4 : end]), end
-
-
-def pack_part(manifest: bytes, envelopes: Sequence[bytes], share: bytes) -> bytes:
-    """Return a part file: complete in itself, so that any k of them suffice."""
-    return pack_record(PART_MAGIC, manifest, envelopes) + share
-
-
-def unpack_part(data: bytes) -> tuple[Record, bytes]:
-    """Return the record and the share object of a part file; neither is verified. Raises FormatError, LimitError."""
-    record = unpack_record(data[:MAX_RECORD], PART_MAGIC)
-    return record, bytes(data[record.size :])
 
 
 # ------------------------------------------------------------------------------------------------- share headers

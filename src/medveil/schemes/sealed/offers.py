@@ -8,16 +8,8 @@ from dataclasses import dataclass
 
 from medveil.errors import FormatError, LimitError, NotAuthenticError, StaleError, StoreError, UnrecoverableError
 from medveil.schemes.base import Finding, FindingKind
-from medveil.schemes.sealed.format import (
-    HEADER_READ,
-    MAX_RECORD,
-    PART_MAGIC,
-    SHARE_MAGIC,
-    Manifest,
-    Record,
-    ShareHeader,
-    unpack_record,
-)
+from medveil.schemes.sealed.format import HEADER_READ, SHARE_MAGIC, Manifest, ShareHeader
+from medveil.schemes.sealed.records import MAX_RECORD, PART_MAGIC, Record, unpack_record
 from medveil.schemes.sealed.shares import Findings, ShareReader, match_shares
 
 

@@ -18,14 +18,15 @@ from medveil.errors import LimitError, TamperedError, UnrecoverableError, Unsupp
 from medveil.imaging.image import MedicalImage, OpaqueFile, Photometric
 from medveil.schemes.base import Finding, TamperMap
 from medveil.schemes.sealed.codec import Grid, Kind, decode
-from medveil.schemes.sealed.format import MAX_ENVELOPES, Manifest, Mode
+from medveil.schemes.sealed.format import Manifest, Mode
 from medveil.schemes.sealed.modes import recover_key
 from medveil.schemes.sealed.payload import MAX_INDEX, Index, PixelInfo, digest
+from medveil.schemes.sealed.records import MAX_ENVELOPES
 from medveil.schemes.sealed.repair import Fragments, Outcome, Range, Solver
 from medveil.schemes.sealed.shares import Findings, Share, ShareReader, match_shares
 from medveil.schemes.sealed.source import PIXELS_TYPE, span_pixels
 from medveil.schemes.sealed.tiles import CELL, TileTags, tile_key
-from medveil.schemes.sealed.workers import THREADS, ordered
+from medveil.schemes.sealed.workers import ALONE, THREADS, ordered
 
 MAX_MAP: Final = 1 << 31
 """Most pixels of an image that a tamper map is drawn of."""
@@ -271,7 +272,7 @@ class _Opening:
         def work(segment: _Segment) -> tuple[_Segment, bytes | memoryview]:
             return segment, segment.decoded()
 
-        window = THREADS + 1 if index.length > 1 << 17 else 1
+        window = THREADS + 1 if index.length > ALONE else 1
         for segment, data in ordered(work, self._segments(index, progress), window=window):
             if segment.lost:
                 lost.append((segment.offset, segment.offset + segment.length))
@@ -300,7 +301,7 @@ class _Opening:
             for number in range(self._layout.count):
                 yield number, None if number in self._early else self._solver.read(number, self._findings)
 
-        for outcome in ordered(work, items(), window=_WINDOW if self._layout.count > 3 else 1):
+        for outcome in ordered(work, items(), window=_WINDOW if self._manifest.padded_len > ALONE else 1):
             self._findings.add(*outcome.findings)
             self._touched += outcome.touched
             if outcome.plain is None:

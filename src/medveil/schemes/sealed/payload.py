@@ -20,7 +20,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -60,6 +60,11 @@ class Row:
     digest: bytes
 
 
+@cache
+def _itemsize(dtype: str) -> int:
+    return np.dtype(dtype).itemsize
+
+
 @dataclass(frozen=True, slots=True)
 class PixelInfo:
     """What the payload knows of the pixels. offset: of uncompressed pixels in the file, else -1.
@@ -78,7 +83,7 @@ class PixelInfo:
     @property
     def word(self) -> int:
         """Bytes of one pixel, all samples."""
-        return np.dtype(self.dtype).itemsize * self.shape[3]
+        return _itemsize(self.dtype) * self.shape[3]
 
     @property
     def length(self) -> int:

@@ -22,7 +22,7 @@ from medveil.schemes.sealed.body import SupportsWrite
 from medveil.schemes.sealed.format import EXTRA_SIZE, LeafHasher, Manifest, Mode, ShareHeader, share_root
 from medveil.schemes.sealed.modes import MAX_COMBINATIONS, disperser, rebuild_extra
 from medveil.schemes.sealed.shares import Findings, Share, ShareReader, match_shares
-from medveil.schemes.sealed.workers import ordered
+from medveil.schemes.sealed.workers import ALONE, ordered
 
 _WINDOW: Final = 4
 _MAX_RUNS: Final = 4096  # a fragment changed in more places than this is taken as changed from first to last
@@ -221,7 +221,7 @@ def _outcomes(manifest: Manifest, solver: Solver, findings: Findings) -> Iterato
         return solver.solve(*item)
 
     items = ((number, solver.read(number, findings)) for number in range(manifest.layout.count))
-    return ordered(work, items, window=_WINDOW if manifest.layout.count > 2 else 1)
+    return ordered(work, items, window=_WINDOW if manifest.padded_len > ALONE else 1)
 
 
 def rebuild(

@@ -18,17 +18,10 @@ from medveil.schemes.base import Claim, Finding, Part, Protected, Restored, Sche
 from medveil.schemes.bundle import Progress, Verified
 from medveil.schemes.sealed import folder as folders
 from medveil.schemes.sealed.body import SealOptions, seal
-from medveil.schemes.sealed.format import (
-    HEADER_READ,
-    OBJECT_ID_SIZE,
-    SHARE_MAGIC,
-    Manifest,
-    Mode,
-    ShareHeader,
-    pack_part,
-)
+from medveil.schemes.sealed.format import HEADER_READ, OBJECT_ID_SIZE, SHARE_MAGIC, Manifest, Mode, ShareHeader
 from medveil.schemes.sealed.offers import Chosen, choose, look_at
 from medveil.schemes.sealed.opening import Nowhere, Opened, open_with, tags_with
+from medveil.schemes.sealed.records import pack_part
 from medveil.schemes.sealed.repair import check_shares
 from medveil.schemes.sealed.shares import BytesShare, Findings, ShareReader
 from medveil.schemes.sealed.tiles import CELL, compare_pixels

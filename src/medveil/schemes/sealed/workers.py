@@ -14,6 +14,9 @@ Out = TypeVar("Out")
 THREADS: Final = min(8, os.cpu_count() or 1)
 """How many threads work at once."""
 
+ALONE: Final = 1 << 20
+"""Up to this many bytes one thread is quicker than several: handing over the interpreter costs more than it gives."""
+
 _pools: list[ThreadPoolExecutor] = []
 
 
