@@ -1,0 +1,186 @@
+"""Paper 002's experiment: its network trained on shares and in plain torch, same start, shuffles and schedule.
+
+`python -m benchmarks.mpc.paper busi|pneumonia [--epochs 15] [--limit N] [--out FOLDER]` writes the curves as JSON and
+SVG, the client's local time against doing everything locally (the paper's figure 10), and the communication of each
+layer, measured and derived (its table 3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.mpc.programs import network
+from medveil.mpc.datasets import LabelledImages, load_arrays, load_image
+from medveil.mpc.local import local
+from medveil.mpc.nn.network import LAYERS
+from medveil.mpc.nn.spec import INPUT
+from medveil.mpc.plain import PlainTraining
+from medveil.mpc.protocols.costs import COSTS
+from medveil.mpc.protocols.rep3.engine import Rep3
+from medveil.mpc.session import Session
+from medveil.mpc.transport.memory import connect_memory
+from medveil.networks.classifiers import paper_cnn
+
+SIZE = 50
+
+
+def busi(shared: Path) -> tuple[LabelledImages, LabelledImages]:
+    """Return breast ultrasound, benign and malignant, in the data set's own split by patient (280 and 100 images)."""
+    parts = []
+    for part in ("train", "test"):
+        images, labels = [], []
+        for label, name in enumerate(("benign", "malignant")):
+            for file in sorted((shared / "breast_ultrasound_busi" / part / name).glob("*.png")):
+                images.append(load_image(file, SIZE))
+                labels.append(label)
+        parts.append(LabelledImages(np.stack(images), np.array(labels), ("benign", "malignant")))
+    return parts[0], parts[1]
+
+
+def pneumonia(shared: Path, limit: int) -> tuple[LabelledImages, LabelledImages]:
+    """Return PneumoniaMNIST at 50 x 50, 7:3, `limit` images of each class in all."""
+    data = load_arrays(shared / "chest_xray_pneumoniamnist" / "train.npz", SIZE)
+    if limit:
+        data = data.take(np.concatenate([np.flatnonzero(data.labels == c)[:limit] for c in (0, 1)]))
+    return data.split(0.7, seed=1)
+
+
+def svg(private: list[dict[str, float]], plain: list[dict[str, float]], path: Path) -> None:
+    """Draw the private curves (solid) over the plain ones (dashed)."""
+    width, height, margin = 360, 220, 30
+    body = []
+    for column, names in enumerate((("train_loss", "test_loss"), ("train_accuracy", "test_accuracy"))):
+        top = max(1.0, *(row[n] for row in (*private, *plain) for n in names))
+        for name, colour in zip(names, ("#1f77b4", "#d62728"), strict=True):
+            for rows, dash in ((private, ""), (plain, ' stroke-dasharray="5 4"')):
+                points = " ".join(
+                    f"{margin + column * (width + margin) + i * width / max(1, len(rows) - 1):.1f},"
+                    f"{margin + height * (1 - row[name] / top):.1f}"
+                    for i, row in enumerate(rows)
+                )
+                body.append(f'<polyline fill="none" stroke="{colour}"{dash} points="{points}"/>')
+        x = margin + column * (width + margin)
+        body.append(f'<text x="{x}" y="20">{names[0]} (blue), {names[1]} (red); dashed: plain; top {top:.2f}</text>')
+        body.append(f'<rect x="{x}" y="{margin}" width="{width}" height="{height}" fill="none" stroke="#999"/>')
+    size = f'width="{2 * width + 3 * margin}" height="{height + 2 * margin}"'
+    text = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{"".join(body)}</svg>'
+    )
+    path.write_text(text)
+
+
+def layer_table() -> list[dict[str, Any]]:
+    """Return bytes of all parties and rounds of each layer for one 3 x 50 x 50 image: measured and derived."""
+    transports = connect_memory()
+    rows: list[list[dict[str, Any]]] = [[], [], []]
+
+    def derived(kind: str, count: int, kept: int) -> int:
+        if kind == "conv2d":
+            return COSTS["linear_narrow"].bytes_sent(count)
+        if kind == "linear":
+            return COSTS["linear_narrow"].bytes_sent(count)
+        if kind == "maxpool2d":
+            return COSTS["maximum_aa"].bytes_sent(2 * kept) + COSTS["maximum_aa"].bytes_sent(kept)
+        return COSTS["relu_a"].bytes_sent(count) if kind == "relu" else 0
+
+    def party(number: int) -> None:
+        session = Session.open(transports[number])
+        net, weights, x, _ = network(session, 3, 1)
+        engine = Rep3(session)
+        values = {INPUT: engine.cut(x, slice(1))}
+        for spec in net.spec.layers:
+            own = {k: weights[f"{spec.name}.{k}"] for k in spec.parameters}
+            inputs = [values[i] for i in spec.inputs]
+            extended = 0
+            if spec.kind in ("conv2d", "linear") and not engine.is_wide(inputs[0]):
+                extended = COSTS["extend_a"].bytes_sent(inputs[0].size)
+            session.transport.reset()
+            out, _ = LAYERS[spec.kind](spec).forward(engine, inputs, own, train=False)
+            values[spec.name] = out
+            count = out.size
+            rows[number].append(
+                {
+                    "layer": spec.kind, "outputs": count, "rounds": session.transport.traffic.rounds,
+                    "measured": session.transport.traffic.bytes_sent,
+                    "derived": derived(spec.kind, count, count) + extended,
+                }
+            )  # fmt: skip
+
+    threads = [threading.Thread(target=party, args=(p,)) for p in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return [
+        {
+            **a,
+            "measured": a["measured"] + b["measured"] + c["measured"],
+            "rounds": max(a["rounds"], b["rounds"], c["rounds"]),
+        }
+        for a, b, c in zip(*rows, strict=True)
+    ]
+
+
+def experiment(learn: LabelledImages, test: LabelledImages, epochs: int, lr: float, seed: int) -> dict[str, Any]:
+    import torch
+
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    model = paper_cnn(1, SIZE)
+    plain = PlainTraining(model, learn, test, lr=lr, momentum=0.9, seed=seed)
+    with local() as servers:
+        cpu, start = time.process_time(), time.monotonic()
+        run = servers.train(
+            model, learn.images, learn.labels, epochs=epochs, lr=lr, momentum=0.9, seed=seed,
+            test=(test.images, test.labels),
+        )  # fmt: skip
+        client_cpu = time.process_time() - cpu
+        run.wait()
+        private_seconds = time.monotonic() - start
+        private = [run.reveal_metrics(e) for e in range(epochs)]
+        mine = run.predict(test.images).argmax(1)
+        sent = servers.bytes_sent
+    cpu = time.process_time()
+    curves = [plain.epoch() for _ in range(epochs)]
+    plain_cpu = time.process_time() - cpu
+    theirs = plain.predict(test.images).argmax(1)
+    return {
+        "train images": len(learn), "test images": len(test), "epochs": epochs, "lr": lr, "seed": seed,
+        "private": private, "plain": curves,
+        "test accuracy, private": private[-1]["test_accuracy"], "test accuracy, plain": curves[-1]["test_accuracy"],
+        "test predictions that agree": int((mine == theirs).sum()),
+        "client's own seconds (CPU), private": client_cpu, "plain training, seconds (CPU)": plain_cpu,
+        "bytes the client sent": sent, "servers' seconds": private_seconds, "load": os.getloadavg(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", choices=["busi", "pneumonia", "layers"])
+    parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path())
+    options = parser.parse_args()
+    if options.dataset == "layers":
+        print(json.dumps(layer_table(), indent=1))
+        return
+    learn, test = busi(options.shared) if options.dataset == "busi" else pneumonia(options.shared, options.limit)
+    result = experiment(learn, test, options.epochs, options.lr, options.seed)
+    (options.out / f"{options.dataset}.json").write_text(json.dumps(result, indent=1))
+    svg(result["private"], result["plain"], options.out / f"{options.dataset}.svg")
+    print(json.dumps({k: v for k, v in result.items() if k not in ("private", "plain")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
