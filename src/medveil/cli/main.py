@@ -41,7 +41,16 @@ def main(
 
 
 # One file a command group; each adds its commands to `app` when imported.
-for _group in ("keys", "files", "vault", "demo", "attest", "mpc", "config"):
+_GROUPS = (
+    "keys",
+    "files",
+    "vault",
+    "demo",
+    "attest",
+    "mpc",
+    "config",
+)
+for _group in _GROUPS:
     import_module(f"medveil.cli.{_group}").add_to(app)
 
 

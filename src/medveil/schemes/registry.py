@@ -1,7 +1,9 @@
 """Finds schemes: the modules of this folder, then entry points of the group ``medveil.schemes``.
 
-A scheme of ours is a module or package here that defines one `Scheme` subclass named by its ``SCHEME`` variable;
-a third party's is an entry point whose object is the class itself. Nothing is imported before it is asked for.
+A scheme of ours is a module or package here that defines one `Scheme` subclass named by its ``SCHEME`` variable.
+A package with a module ``family`` holds several: ``family.MEMBERS`` lists their modules, and their names are the
+package's and the member's (``learnable-smoothed``). A third party's scheme is an entry point whose object is the
+class itself. No scheme is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -22,9 +25,29 @@ _NOT_SCHEMES = {"base", "bundle", "registry"}
 ENTRY_POINT_GROUP = "medveil.schemes"
 
 
+def _members(room: str, folder: str) -> tuple[str, ...]:
+    if not any(m.name == "family" for m in pkgutil.iter_modules([folder])):
+        return ()
+    return tuple(importlib.import_module(f"medveil.schemes.{room}.family").MEMBERS)
+
+
+@cache
+def _ours() -> dict[str, str]:
+    """Return the modules of our schemes by name."""
+    found: dict[str, str] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name in _NOT_SCHEMES:
+            continue
+        path = f"{package.__name__}.{module.name}"
+        label = module.name.replace("_", "-")
+        members = _members(module.name, f"{package.__path__[0]}/{module.name}") if module.ispkg else ()
+        found |= {f"{label}-{m.replace('_', '-')}": f"{path}.{m}" for m in members} or {label: path}
+    return found
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all schemes, ours first, without importing any of them."""
-    ours = [m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__) if m.name not in _NOT_SCHEMES]
+    ours = _ours()
     theirs = [e.name for e in entry_points(group=ENTRY_POINT_GROUP)]
     return tuple(sorted(ours)) + tuple(sorted(n for n in theirs if n not in ours))
 
@@ -34,10 +57,9 @@ def load(name: str) -> type[Scheme]:
 
     Raises UsageError for an unknown name, and whatever importing a third party's module raises.
     """
-    module_name = name.replace("-", "_")
-    ours = {m.name for m in pkgutil.iter_modules(package.__path__)} - _NOT_SCHEMES
-    if module_name in ours:
-        found = importlib.import_module(f"medveil.schemes.{module_name}").SCHEME
+    ours = _ours()
+    if name in ours:
+        found = importlib.import_module(ours[name]).SCHEME
     else:
         points = [e for e in entry_points(group=ENTRY_POINT_GROUP) if e.name == name]
         if not points:
