@@ -9,7 +9,20 @@ from scipy.ndimage import gaussian_filter
 from medveil.errors import InputError
 from medveil.imaging import reader, samples
 from medveil.imaging.windowing import to_display
-from medveil.metrics.image_quality import gaussian, hvs_psnr, psnr, ssim, wrapped_psnr
+from medveil.metrics.image_quality import (
+    bits_per_pixel,
+    gaussian,
+    hvs_psnr,
+    ms_ssim,
+    mse,
+    ncc,
+    pixels_exact,
+    psnr,
+    rmse,
+    root_error_of_paper_004,
+    ssim,
+    wrapped_psnr,
+)
 
 GREY = to_display(reader.read(samples.load("us-breast-benign.png")))
 COLOUR = to_display(reader.read(samples.load("mr-brain-glioma.jpg")))
@@ -78,3 +91,57 @@ def test_refusals() -> None:
         wrapped_psnr(GREY.astype(float), GREY.astype(float))
     with pytest.raises(InputError):
         gaussian(GREY, 0.0)
+
+
+def test_errors_by_hand() -> None:
+    a, b = np.array([[0, 10], [20, 255]], np.uint8), np.array([[4, 10], [11, 255]], np.uint8)
+    assert mse(a, b) == (16 + 81) / 4
+    assert rmse(a, b) == pytest.approx(np.sqrt(97 / 4))
+    assert root_error_of_paper_004(a, b) == (2 + 3) / 4  # as printed: neither of the two above
+    assert pixels_exact(a, b) == 0.5
+    assert bits_per_pixel(3, 2, 2) == 6
+
+
+def test_ncc_is_pearsons() -> None:
+    other = np.rot90(COLOUR)
+    assert ncc(COLOUR, other) == pytest.approx(np.corrcoef(COLOUR.reshape(-1), other.reshape(-1))[0, 1])
+    assert ncc(GREY, 255 - GREY) == pytest.approx(-1)
+    assert ncc(GREY, np.full_like(GREY, 7)) == 0
+
+
+def reference_ms_ssim(a: np.ndarray, b: np.ndarray, weights: list[float]) -> float:
+    """Wang's equation 7 with scipy's filter and a plain loop."""
+    x, y, total = a.astype(float), b.astype(float), 1.0
+    for i, w in enumerate(weights):
+        blur = [gaussian_filter(v, 1.5, radius=5)[5:-5, 5:-5] for v in (x, y, x * x, y * y, x * y)]
+        lum = (2 * blur[0] * blur[1] + 6.5025) / (blur[0] ** 2 + blur[1] ** 2 + 6.5025)
+        cs = (2 * (blur[4] - blur[0] * blur[1]) + 58.5225) / (blur[2] - blur[0] ** 2 + blur[3] - blur[1] ** 2 + 58.5225)
+        total *= max(float((cs * lum if i == len(weights) - 1 else cs).mean()), 0) ** w
+        rows, columns = x.shape[0] // 2, x.shape[1] // 2
+        x, y = (v[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2).mean(axis=(1, 3)) for v in (x, y))
+    return total
+
+
+def test_ms_ssim_equals_a_plain_loop() -> None:
+    weights = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
+    noisy = np.clip(GREY.astype(int) + np.random.default_rng(2).normal(0, 20, GREY.shape), 0, 255).astype(np.uint8)
+    assert GREY.shape == (256, 256)
+    assert ms_ssim(GREY, noisy) == pytest.approx(reference_ms_ssim(GREY, noisy, weights), abs=1e-9)
+    small = (GREY[::4, ::4], noisy[::4, ::4])  # 64 x 64: three scales fit
+    first = [w / sum(weights[:3]) for w in weights[:3]]
+    assert ms_ssim(*small) == pytest.approx(reference_ms_ssim(*small, first), abs=1e-9)
+    assert ms_ssim(GREY, GREY) == pytest.approx(1)
+    assert ms_ssim(COLOUR, COLOUR) == pytest.approx(1)
+    assert ms_ssim(GREY, 255 - GREY) == 0
+
+
+def test_refusals_of_the_later_measures() -> None:
+    for measure in (mse, rmse, root_error_of_paper_004, pixels_exact, ncc, ms_ssim):
+        with pytest.raises(InputError):
+            measure(GREY, GREY[1:])
+    with pytest.raises(InputError, match="176 x 176"):
+        ms_ssim(GREY[:100], GREY[:100], scales=5)
+    with pytest.raises(InputError, match="1 to 5"):
+        ms_ssim(GREY, GREY, scales=6)
+    with pytest.raises(InputError):
+        bits_per_pixel(1, 0, 4)

@@ -1,4 +1,4 @@
-"""Likeness of two pictures: PSNR, SSIM, HVS-PSNR; all in float64.
+"""Likeness of two pictures: MSE, RMSE, PSNR, SSIM, MS-SSIM, NCC, HVS-PSNR, exact pixels; all in float64.
 
 `wrapped_psnr` reproduces an error that is common in print: squared differences of 8-bit arrays that wrap at 256 give
 about 27.8 dB for any two unrelated pictures, pure noise included. It measures nothing.
@@ -19,6 +19,52 @@ Floats = npt.NDArray[np.float64]
 HVS_SIGMA: Final = 1.5
 """Low-pass of `hvs_psnr`, in pixels: about what an eye resolves of a 300 dpi print at arm's length."""
 _K1, _K2, _SSIM_SIGMA = 0.01, 0.03, 1.5
+_MS_SSIM_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+def mse(a: Array, b: Array) -> float:
+    """Return the mean squared error in squared sample values. Raises InputError for other shapes."""
+    x, y = _floats(a, b)
+    return float(np.mean((x - y) ** 2))
+
+
+def rmse(a: Array, b: Array) -> float:
+    """Return the root of the mean squared error, in sample values. Raises InputError for other shapes."""
+    return float(np.sqrt(mse(a, b)))
+
+
+def root_error_of_paper_004(a: Array, b: Array) -> float:
+    """Return what the "mse" of paper 004, section 4.1, computes as printed: the mean of sqrt(|a - b|).
+
+    The root stands inside the sum and nothing is squared, so it is neither MSE nor RMSE; reported beside both.
+    Raises InputError for other shapes.
+    """
+    x, y = _floats(a, b)
+    return float(np.mean(np.sqrt(np.abs(x - y))))
+
+
+def pixels_exact(a: Array, b: Array) -> float:
+    """Return the share of samples that are equal, 0 to 1. Raises InputError for other shapes."""
+    _floats(a, b)
+    return float(np.mean(a == b))
+
+
+def bits_per_pixel(stored: int, rows: int, columns: int, frames: int = 1) -> float:
+    """Return stored bytes as bits a pixel. Raises InputError where there is no pixel or a negative size."""
+    if stored < 0 or min(rows, columns, frames) < 1:
+        raise InputError(f"{stored} bytes over {frames} x {rows} x {columns} pixels: no rate")
+    return 8 * stored / (rows * columns * frames)
+
+
+def ncc(a: Array, b: Array) -> float:
+    """Return the normalised cross-correlation, -1 to 1: Pearson's coefficient of all samples.
+
+    0 where one picture is constant, since it then says nothing of the other. Raises InputError for other shapes.
+    """
+    x, y = _floats(a, b)
+    x, y = x - x.mean(), y - y.mean()
+    spread = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / spread if spread else 0.0
 
 
 def psnr(a: Array, b: Array, peak: float = 255.0) -> float:
@@ -48,15 +94,60 @@ def ssim(a: Array, b: Array, peak: float = 255.0) -> float:
     lies inside. a, b: (rows, columns) or (rows, columns, channels), at least 11 x 11.
     Raises InputError for other shapes and smaller pictures.
     """
+    luminance, structure = _likeness(*_pictures(a, b, 11, "ssim"), peak)
+    return float((luminance * structure).mean())
+
+
+def ms_ssim(a: Array, b: Array, peak: float = 255.0, scales: int | None = None) -> float:
+    """Return the multi-scale structural similarity, 0 to 1; of colour pictures the mean over channels.
+
+    Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", Asilomar 2003, equation
+    7 with the weights of section 3.2: contrast and structure at each scale, luminance at the last; the picture is
+    halved by 2 x 2 means. A negative mean at a scale counts as 0.
+    scales: 1 to 5; None takes as many as leave 11 x 11 pixels, so pictures below 176 x 176 have fewer than the
+    paper's five. Fewer scales use the first weights, divided by their sum. a, b: as `ssim`.
+    Raises InputError for other shapes, and for pictures too small for `scales`.
+    """
+    most = 1 + int(np.log2(max(1, min(a.shape[:2], default=1) // 11)))
+    count = min(len(_MS_SSIM_WEIGHTS), most) if scales is None else scales
+    if not 1 <= count <= len(_MS_SSIM_WEIGHTS):
+        raise InputError(f"{count} scales: ms-ssim has 1 to {len(_MS_SSIM_WEIGHTS)}")
+    x, y = _pictures(a, b, 11 << (count - 1), f"ms-ssim of {count} scales")
+    weights = np.array(_MS_SSIM_WEIGHTS[:count])
+    if count < len(_MS_SSIM_WEIGHTS):
+        weights /= weights.sum()
+    if x.ndim == 2:
+        x, y = x[:, :, None], y[:, :, None]
+    total = np.ones(x.shape[2])
+    for scale, weight in enumerate(weights):
+        luminance, structure = _likeness(x, y, peak)
+        last = scale == count - 1
+        level = (luminance * structure if last else structure).mean(axis=(0, 1))
+        total *= np.maximum(level, 0) ** weight
+        x, y = _halved(x), _halved(y)
+    return float(total.mean())
+
+
+def _pictures(a: Array, b: Array, least: int, what: str) -> tuple[Floats, Floats]:
     x, y = _floats(a, b)
-    if x.ndim not in (2, 3) or min(x.shape[:2]) < 11:
-        raise InputError(f"pictures of shape {a.shape}: ssim compares at least 11 x 11 pixels")
-    blur = [_blur_inside(v) for v in (x, y, x * x, y * y, x * y)]
-    mx, my = blur[0], blur[1]
-    vx, vy, cov = blur[2] - mx * mx, blur[3] - my * my, blur[4] - mx * my
+    if x.ndim not in (2, 3) or min(x.shape[:2]) < least:
+        raise InputError(f"pictures of shape {a.shape}: {what} compares at least {least} x {least} pixels")
+    return x, y
+
+
+def _likeness(x: Floats, y: Floats, peak: float) -> tuple[Floats, Floats]:
+    """Return luminance, and contrast times structure, at all windows that lie inside."""
+    mx, my, xx, yy, xy = (_blur_inside(v) for v in (x, y, x * x, y * y, x * y))
     c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
-    likeness = ((2 * mx * my + c1) * (2 * cov + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return float(likeness.mean())
+    luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    structure = (2 * (xy - mx * my) + c2) / (xx - mx * mx + yy - my * my + c2)
+    return luminance, structure
+
+
+def _halved(values: Floats) -> Floats:
+    rows, columns = values.shape[0] // 2 * 2, values.shape[1] // 2 * 2
+    v = values[:rows, :columns]
+    return np.asarray((v[::2, ::2] + v[1::2, ::2] + v[::2, 1::2] + v[1::2, 1::2]) / 4)
 
 
 def wrapped_psnr(a: Array, b: Array) -> float:
