@@ -7,17 +7,9 @@ from typing import Any
 
 import pytest
 
-from medveil.cli import attest, main
-
 pytest.importorskip("dcap_qvl", reason="needs the extra attest")
 
 REPORT = bytes(range(64)).hex()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered() -> None:
-    if "attest" not in {entry.name for entry in main.app.registered_groups}:
-        attest.add_to(main.app)
 
 
 @pytest.fixture

@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medveil.cli import attest, main, visual
+from medveil.cli import visual
 from medveil.imaging import reader, samples
 
 pytest.importorskip("dcap_qvl", reason="needs the extra attest")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered() -> None:
-    named = {entry.name for entry in main.app.registered_groups}
-    for name, module in (("attest", attest), ("visual", visual)):
-        if name not in named:
-            module.add_to(main.app)
 
 
 @pytest.fixture

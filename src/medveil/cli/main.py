@@ -47,6 +47,7 @@ _GROUPS = (
     "vault",
     "demo",
     "attest",
+    "visual",
     "mpc",
     "config",
 )

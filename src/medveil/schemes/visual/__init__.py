@@ -3,7 +3,7 @@
 Idea: the picture (windowed to 8 bits) is halftoned, each halftone pixel becomes one pixel in each of n shares, and
 each share carries a signed statement of what it is, vouched for by a quote of the enclave that dealt it. Source: Zhang
 et al., "A Privacy Protection Framework for Medical Image Security without Key Dependency Based on Visual Cryptography
-and Trusted Computing", IJIS 2023 (MPVCNet), with the corrections of docs/schemes/visual.md.
+and Trusted Computing", Comput. Intell. Neurosci. 2023 (MPVCNet), with the corrections of docs/schemes/visual.md.
 
 Fewer than k shares say nothing about the image but its dimensions and the length of its file, against any computing
 power. Statements and digests show when a share is not what was dealt. Not protected: the dimensions, the fact that an
