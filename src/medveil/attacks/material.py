@@ -1,0 +1,109 @@
+"""Gathers material for attacks: encrypts real pictures with any scheme and keeps what a cloud would see.
+
+Works through the scheme's public interface only, so every registered scheme, ours or a third party's, is attacked
+alike.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medveil.attacks.base import Material, Progress
+from medveil.attacks.views import view
+from medveil.crypto.prg import SYSTEM, Randomness
+from medveil.errors import InputError
+from medveil.imaging.image import MedicalImage, Photometric
+from medveil.schemes import registry
+from medveil.schemes.base import Scheme
+
+Array = npt.NDArray[Any]
+
+
+def image_of(picture: Array) -> MedicalImage:
+    """Return a uint8 picture (rows, columns) or (rows, columns, 3) as an image in memory."""
+    photometric = Photometric.RGB if picture.ndim == 3 else Photometric.MONOCHROME2
+    return MedicalImage(np.ascontiguousarray(picture)[np.newaxis], 8 * picture.dtype.itemsize, photometric)
+
+
+def seen(scheme: Scheme, picture: Array, part: int = 1) -> Array:
+    """Protect a picture and return what the keeper of that part (1-based) would look at."""
+    parts = scheme.protect(image_of(picture)).parts
+    if not 1 <= part <= len(parts):
+        raise InputError(f"there is no part {part} of {len(parts)}")
+    return view(parts[part - 1], picture.shape)
+
+
+def takes_key(cls: type[Scheme]) -> bool:
+    """Whether a scheme takes one key for a whole data set (the option ``key``)."""
+    return "key" in inspect.signature(cls).parameters
+
+
+def gather(
+    scheme: str,
+    originals: Sequence[Array],
+    *,
+    options: Mapping[str, Any] | None = None,
+    part: int = 1,
+    groups: Sequence[str] = (),
+    gallery: Sequence[Array] = (),
+    gallery_index: Sequence[int] = (),
+    gallery_groups: Sequence[str] = (),
+    again: int = 0,
+    again_images: int | None = None,
+    known: Sequence[Array] = (),
+    public: Sequence[Array] = (),
+    rng: Randomness = SYSTEM,
+    progress: Progress | None = None,
+) -> Material:
+    """Encrypt `originals` with a registered scheme under fresh keys and return the material of an attack.
+
+    options: the scheme's; where it takes a data set key, one is drawn for all of `originals` and `known`.
+    again: further encryptions of each of the first `again_images` images (all where None), each under fresh
+    randomness and, where the scheme takes a key, a fresh key: this is what a data set sent twice shows.
+    part: which part the adversary keeps. rng: where the drawn keys come from.
+    Raises what the scheme raises, InputError for lists that do not fit.
+    """
+    if len(gallery_index) not in (0, len(originals)) or len(groups) not in (0, len(originals)):
+        raise InputError(f"{len(originals)} originals need as many groups and gallery indices, or none")
+    cls = registry.load(scheme)
+    given = dict(options or {})
+    tick = progress or (lambda _done, _total: None)
+
+    def fresh() -> Scheme:
+        key = {"key": rng.bytes(32)} if takes_key(cls) and "key" not in given else {}
+        return cls(**given, **key)
+
+    def encrypt_public(picture: Array) -> Array:
+        return seen(fresh(), picture, part)
+
+    own = fresh()
+    material = Material(
+        scheme=scheme,
+        options={k: v for k, v in given.items() if k != "key"},
+        originals=list(originals),
+        groups=list(groups),
+        gallery=list(gallery),
+        gallery_index=list(gallery_index),
+        gallery_groups=list(gallery_groups),
+        public=list(public),
+        encrypt_public=encrypt_public,
+    )
+    repeated = len(originals) if again_images is None else min(again_images, len(originals))
+    total = len(originals) + len(known) + again * repeated
+    done = 0
+    for picture in originals:
+        material.protected.append(seen(own, picture, part))
+        tick(done := done + 1, total)
+    for picture in known:
+        material.known.append((picture, seen(own, picture, part)))
+        tick(done := done + 1, total)
+    if again:
+        for picture in originals[:repeated]:
+            material.again.append([encrypt_public(picture) for _ in range(again)])
+            tick(done := done + again, total)
+    return material
