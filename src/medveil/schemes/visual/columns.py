@@ -47,6 +47,26 @@ class Columns:
         white, black = self.light(count, white=True), self.light(count, white=False)
         return (white - black) / (1 + black)
 
+    def counts(self, shares: int, *, white: bool) -> tuple[Fraction, ...]:
+        """Return the probabilities that 0 .. `shares` of that many given shares are white, for one colour of secret."""
+        copies = self.white if white else self.black
+        rest = self.n - shares
+        return tuple(
+            Fraction(comb(shares, j) * sum(c * comb(rest, w - j) for w, c in enumerate(copies) if w >= j), self.total)
+            for j in range(shares + 1)
+        )
+
+    def estimate(self, shares: int) -> tuple[Fraction, ...]:
+        """Return what 0 .. `shares` white bits say of the secret bit: the estimate without bias of least variance.
+
+        On average 1 over white and 0 over black secret pixels, both colours weighed alike. With all n shares it is
+        exactly 0 or 1, since no column serves both colours.
+        """
+        light, dark = self.counts(shares, white=True), self.counts(shares, white=False)
+        lean = [(w - b) / (w + b) if w + b else Fraction(0) for w, b in zip(light, dark, strict=True)]
+        mean = sum((w * d for w, d in zip(light, lean, strict=True)), Fraction(0))
+        return tuple(Fraction(1, 2) + d / (2 * mean) for d in lean)
+
     def expanded(self) -> npt.NDArray[np.uint8]:
         """Return uint8 (2, total): for black (row 0) and white (row 1) all columns; bit i is share i + 1's, 1 white."""
         rows = []

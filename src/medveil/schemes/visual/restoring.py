@@ -13,15 +13,15 @@ from medveil.schemes.visual import lossless, recovery
 from medveil.schemes.visual.admission import Admitted
 
 
-def picture(admitted: Admitted, method: str = "descreen") -> npt.NDArray[np.uint8]:
+def picture(admitted: Admitted, method: str = "descreen", sigma: float = recovery.SIGMA) -> npt.NDArray[np.uint8]:
     """Return what the shares show, uint8 (rows, columns[, 3]), by `recovery.recover`, without any mark."""
     bits = [(share.pixels >> 7).astype(np.uint8) for share in admitted.shares.values()]
-    return recovery.recover(bits, admitted.statement.threshold, admitted.statement.shares, method)
+    return recovery.recover(bits, admitted.statement.threshold, admitted.statement.shares, method, sigma)
 
 
-def visual_image(admitted: Admitted, method: str = "descreen") -> MedicalImage:
+def visual_image(admitted: Admitted, method: str = "descreen", sigma: float = recovery.SIGMA) -> MedicalImage:
     """Return what the shares show; where the set must be marked, with a band of text below the picture."""
-    pixels = banner.append(picture(admitted, method)[np.newaxis], admitted.mark, white=255)
+    pixels = banner.append(picture(admitted, method, sigma)[np.newaxis], admitted.mark, white=255)
     photometric = Photometric.RGB if pixels.ndim == 4 else Photometric.MONOCHROME2
     return MedicalImage(pixels, 8, photometric, name=admitted.mark.lower())
 

@@ -43,8 +43,8 @@ class Visual(Scheme):
 
     threshold: (k, n), 2 <= k <= n <= 8. halftone: floyd-steinberg, jarvis, stucki or void-and-cluster.
     carrier: lsb, chunk, dicom, or auto (lsb where the proof fits, else chunk). lossless: whether the shares also
-    carry the original file. proof: session, compact or quote. recovery: stack, xor or descreen, for restoring without
-    the lossless layer. frame: which frame the picture shows (0-based). provider: gramine, tsm, simulated, or a
+    carry the original file. proof: session, compact or quote. recovery: stack, xor, count or descreen, for restoring
+    without the lossless layer. frame: which frame the picture shows (0-based). provider: gramine, tsm, simulated, or a
     Provider; platform: the file of a simulated platform, a fresh one where none is given. signer: a session that
     signs instead of a new one. dealer: the dealer's key. context: 32 bytes that the statements bind.
     """
@@ -80,10 +80,7 @@ class Visual(Scheme):
         if carrier not in ("auto", "lsb", "chunk", "dicom"):
             known = ", ".join(("auto", *carriers.CARRIERS))
             raise InputError(f"there is no carrier {carrier!r} for a whole part: choose one of {known} but sidecar")
-        if recovery not in recoveries.METHODS or (recovery == "xor" and threshold[0] != threshold[1]):
-            raise InputError(
-                f"recovery {recovery!r} does not fit {threshold}: choose stack, descreen, or xor for n of n"
-            )
+        recoveries.check_method(recovery, *threshold)
         if signer is not None and proof != "session":
             raise UsageError("a signing session signs proofs of the form session only")
         self.threshold, self.halftone, self.carrier, self.proof = threshold, halftone, carrier, proof
