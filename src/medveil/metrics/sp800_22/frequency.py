@@ -13,7 +13,6 @@ from numba import njit
 from medveil.errors import InputError
 from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square, igamc
 
-_jit: Any = njit(nogil=True, cache=True)
 
 # Block length, first class, probabilities of the classes of the longest run as published (sections 2.4.4 and 3.4).
 _LONGEST: Final = (
@@ -54,7 +53,7 @@ def runs(bits: Bits) -> Outcome:
     return Outcome("runs", {"p": erfc(abs(count - 2 * n * share * (1 - share)) / spread)}, count, enough=n >= 100)
 
 
-@_jit
+@njit(nogil=True, cache=True)
 def _longest_runs(bits: Any, block: int) -> Any:
     blocks = len(bits) // block
     longest = np.zeros(blocks, np.int64)

@@ -12,7 +12,6 @@ from medveil.errors import InputError
 from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square
 from medveil.metrics.sp800_22.frequency import check_block
 
-_jit: Any = njit(nogil=True, cache=True)
 
 # Expected value and variance of the universal statistic by word length L (section 2.9.4, after Maurer's table I).
 _UNIVERSAL: Final = {
@@ -42,7 +41,7 @@ _COMPLEXITY: Final = (1 / 96, 1 / 32, 1 / 8, 1 / 2, 1 / 4, 1 / 16, 1 / 48)
 _COMPLEXITY_PUBLISHED: Final = (0.01047, 0.03125, 0.125, 0.5, 0.25, 0.0625, 0.020833)
 
 
-@_jit
+@njit(nogil=True, cache=True)
 def _ranks(bits: Any, rows: int, columns: int) -> Any:
     size = rows * columns
     count = len(bits) // size
@@ -100,7 +99,7 @@ def spectral(bits: Bits) -> Outcome:
     return Outcome("spectral", {"p": erfc(abs(statistic) / sqrt(2))}, statistic, enough=n >= 1000)
 
 
-@_jit
+@njit(nogil=True, cache=True)
 def _distances(bits: Any, width: int, start: int, steps: int) -> float:
     last = np.zeros(1 << width, np.int64)
     total = 0.0
@@ -139,7 +138,7 @@ def universal(bits: Bits, width: int | None = None, start: int | None = None) ->
     return Outcome("universal", {"p": p}, statistic, enough=enough)
 
 
-@_jit
+@njit(nogil=True, cache=True)
 def _complexities(bits: Any, block: int) -> Any:
     """Return the linear complexity of each block by Berlekamp and Massey."""
     count = len(bits) // block

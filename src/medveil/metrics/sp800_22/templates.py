@@ -14,8 +14,6 @@ from medveil.errors import InputError
 from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square, igamc, words
 from medveil.metrics.sp800_22.frequency import check_block
 
-_jit: Any = njit(nogil=True, cache=True)
-
 
 def aperiodic_templates(width: int) -> tuple[int, ...]:
     """Return the words of `width` bits that no shift of themselves overlaps (148 of 9 bits, section 2.7)."""
@@ -27,7 +25,7 @@ def aperiodic_templates(width: int) -> tuple[int, ...]:
     return tuple(w for w in range(1 << width) if aperiodic(w))
 
 
-@_jit
+@njit(nogil=True, cache=True)
 def _count_apart(found: Any, index: Any, blocks: int, block: int, width: int, templates: int) -> Any:
     """Count templates in blocks without overlap: after a match the search goes on behind it."""
     counts = np.zeros((templates, blocks), np.int64)
