@@ -13,7 +13,6 @@ from numba import njit
 from medveil.errors import InputError
 from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square, igamc
 
-
 # Block length, first class, probabilities of the classes of the longest run as published (sections 2.4.4 and 3.4).
 _LONGEST: Final = (
     (8, 1, (0.2148, 0.3672, 0.2305, 0.1875)),

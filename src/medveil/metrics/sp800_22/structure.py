@@ -12,7 +12,6 @@ from medveil.errors import InputError
 from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square
 from medveil.metrics.sp800_22.frequency import check_block
 
-
 # Expected value and variance of the universal statistic by word length L (section 2.9.4, after Maurer's table I).
 _UNIVERSAL: Final = {
     1: (0.7326495, 0.690),
