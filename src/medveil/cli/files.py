@@ -86,7 +86,7 @@ def restore(
     owner = open_owner(key)
     with new_file(out, force=force) as working, terminal.progress(bundle.name, quiet=as_json) as tick:
         restored = restore_one(bundle, working, owner=owner, partial=partial, progress=tick, suffix=out.suffix)
-        if not restored.exact and not partial:
+        if not (restored.exact or partial or lossy(bundle)):
             raise UnrecoverableError(
                 f"{bundle} cannot be restored exactly: bring back more parts, or pass --partial for what is intact"
             )
@@ -100,7 +100,8 @@ def restore(
     }
 
     def text() -> None:
-        terminal.out.print(f"{out}: {'exact' if restored.exact else 'NOT exact: what was lost is marked'}")
+        inexact = "NOT exact: this scheme is lossy" if lossy(bundle) else "NOT exact: what was lost is marked"
+        terminal.out.print(f"{out}: {'exact' if restored.exact else inexact}")
         show(restored.findings)
 
     terminal.emit(result, as_json=as_json, text=text)
@@ -236,6 +237,13 @@ def scheme_of(bundle: Path) -> str:
     return "sealed"
 
 
+def lossy(bundle: Path) -> bool:
+    """Whether the scheme of a folder of parts gives approximations by design."""
+    from medveil.schemes import registry
+
+    return not registry.load(scheme_of(bundle)).claim.lossless
+
+
 def protect_one(
     source: Path, target: Path, scheme: Scheme, *, owner: OwnerKey, roi: ROI, progress: Progress, force: bool
 ) -> tuple[Finding, ...]:
@@ -246,6 +254,8 @@ def protect_one(
     if isinstance(scheme, folders.FolderScheme):
         with folders.new_folder(target, force=force) as folder:
             return scheme.protect_folder(source, folder, owner=owner, roi=roi, progress=progress)
+    if isinstance(scheme, folders.OwnerScheme):
+        scheme = scheme.for_owner(owner)
     protected = scheme.protect(reader.read(source), roi=roi)
     folders.write(target, protected, scheme, owner=owner, force=force)
     return protected.findings

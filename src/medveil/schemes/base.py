@@ -166,6 +166,15 @@ class Scheme(ABC):
     version: ClassVar[int]
     claim: Claim  # of the class's default options; an instance may narrow it to its options
 
+    @classmethod
+    def for_evaluation(cls, **options: Any) -> Scheme:
+        """Return an instance to test, attack and measure the scheme with; never for a patient's image.
+
+        A scheme that needs a trained key takes a public one here, which the package carries and which protects
+        nothing. Every other scheme is made as always. Raises as the constructor.
+        """
+        return cls(**options)
+
     @abstractmethod
     def protect(self, image: MedicalImage | OpaqueFile, *, roi: ROI = ()) -> Protected:
         """Turn an image into parts and a secret.

@@ -191,6 +191,17 @@ class FolderScheme(Protocol):
         """Check the parts of a folder; with the owner's key also what they hold."""
 
 
+@runtime_checkable
+class OwnerScheme(Protocol):
+    """A scheme that needs its owner to protect, for example to open a trained key."""
+
+    def for_owner(self, owner: OwnerKey) -> Scheme:
+        """Return the same scheme, ready to protect images of this owner and nothing less than that.
+
+        Raises UsageError where it could only protect with something public, WrongKeyError for another's key.
+        """
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Verified:
     """What a verification found, and with a key, where in the picture."""
