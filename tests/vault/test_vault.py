@@ -28,6 +28,7 @@ from medveil.errors import (
     ConfigError,
     ConflictError,
     InputError,
+    LimitError,
     ObjectMissingError,
     OutputExistsError,
     StoreUnavailableError,
@@ -68,6 +69,18 @@ def test_takes_a_path_an_image_and_bytes(room: Room) -> None:
     assert room.read("notes")[0] == b"not an image at all"
     assert room.vault.put(b"", name="empty").size == 0
     assert room.read("empty")[0] == b""
+
+
+def test_reads_into_memory_within_a_limit(room: Room) -> None:
+    room.vault.put(samples.path(LARGE))
+    room.wipe("north")
+    data, report = room.vault.read(LARGE)
+    assert data == sample(LARGE)
+    assert (report.size, report.exact, report.path, kinds(report.findings)) == (len(data), True, None, {"missing"})
+    assert room.vault.read(LARGE, limit=len(data))[0] == data
+    with pytest.raises(LimitError, match="get it to a file"):
+        room.vault.read(LARGE, limit=len(data) - 1)
+    assert not [path for path in room.folder.rglob("*") if path.is_file() and sample(LARGE)[:512] in path.read_bytes()]
 
 
 @pytest.mark.parametrize("threshold", ["1/1", "1/3", "2/2", "2/3", "3/4", "4/4"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from medveil.errors import (
     ForkError,
+    LimitError,
     MedveilError,
     ObjectMissingError,
     RollbackError,
@@ -30,6 +33,9 @@ from medveil.vault.survey import Survey, Version, survey
 
 Progress = Callable[[int, int], None]
 Listings = dict[str, dict[bytes, Holdings]]
+
+READ_LIMIT: Final = 1 << 30
+"""Bytes that `read` holds in memory at most, unless the caller says otherwise."""
 
 _ID_LENGTH: Final = 32
 _SHORTEST: Final = 6
@@ -56,6 +62,19 @@ class _Counting:
         return len(data)
 
 
+class _Held:
+    """A sink in memory that refuses more than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.buffer = io.BytesIO()
+        self._limit = limit
+
+    def write(self, data: bytes, /) -> int:
+        if self.buffer.tell() + len(data) > self._limit:
+            raise LimitError(f"the file has more than {self._limit} bytes, the limit for memory: get it to a file")
+        return self.buffer.write(data)
+
+
 def get(
     session: Session,
     object_id: bytes,
@@ -67,23 +86,48 @@ def get(
     progress: Progress | None = None,
 ) -> GetReport:
     """Write the current version (or an older one that is asked for) to a new file, verified, complete or not at all."""
+    with new_file(Path(out), force=force) as working, working.open("wb") as handle:
+        report = _deliver(session, object_id, handle, version=version, partial=partial, progress=progress)
+    return replace(report, path=Path(out))
+
+
+def read(
+    session: Session, object_id: bytes, *, version: int | None = None, limit: int = READ_LIMIT
+) -> tuple[bytes, GetReport]:
+    """Return the exact bytes of the current version (or an older one), verified; nothing touches a disk.
+
+    Raises as `get`, and LimitError where the file has more than `limit` bytes.
+    """
+    held = _Held(limit)
+    report = _deliver(session, object_id, cast(BinaryIO, held), version=version)
+    return held.buffer.getvalue(), report
+
+
+def _deliver(
+    session: Session,
+    object_id: bytes,
+    sink: BinaryIO,
+    *,
+    version: int | None = None,
+    partial: bool = False,
+    progress: Progress | None = None,
+) -> GetReport:
+    """Write a version to `sink`, each chunk verified before; what was written counts only once this returns."""
     owner = session.owner()
-    with new_file(Path(out), force=force) as working:
-        found = survey(session, object_id, every=version is not None)
-        chosen = current(session, found)
-        wanted = chosen.version if version is None else _older(found, version, chosen)
-        with working.open("wb") as handle:
-            sink = _Counting(handle)
-            opened, shares = _open(session, found, wanted, cast(BinaryIO, sink), partial=partial, progress=progress)
-        remember(session, chosen)
+    found = survey(session, object_id, every=version is not None)
+    chosen = current(session, found)
+    wanted = chosen.version if version is None else _older(found, version, chosen)
+    counting = _Counting(sink)
+    opened, shares = _open(session, found, wanted, cast(BinaryIO, counting), partial=partial, progress=progress)
+    remember(session, chosen)
     entry = find_entry(wanted.catalogues, wanted.manifest, owner)
     return GetReport(
         object_id=object_id.hex(),
         version=wanted.manifest.version,
         name=None if entry is None else entry.name,
         media_type=None if entry is None else entry.media_type,
-        path=Path(out),
-        size=sink.count,
+        path=None,
+        size=counting.count,
         exact=not opened.lost,
         findings=_all(found, chosen, shares, opened.findings),
         tamper_map=opened.tamper_map,

@@ -30,13 +30,16 @@ class PutReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetReport:
-    """One file that was given back. exact: whether it is byte for byte what was put (always, unless partial)."""
+    """One file that was given back. exact: whether it is byte for byte what was put (always, unless partial).
+
+    path: the file that was written, or None where the bytes stayed in memory.
+    """
 
     object_id: str
     version: int
     name: str | None
     media_type: str | None
-    path: Path
+    path: Path | None
     size: int
     exact: bool
     findings: tuple[Finding, ...] = ()

@@ -198,6 +198,20 @@ class Vault:
             progress=progress,
         )
 
+    def read(
+        self,
+        object: str,  # noqa: A002
+        *,
+        version: int | None = None,
+        limit: int = reading.READ_LIMIT,
+    ) -> tuple[bytes, GetReport]:
+        """Return an object's exact, verified bytes without writing them to any disk. Raises as `get`, and LimitError.
+
+        object: id, its beginning, or name. limit: bytes at most.
+        """
+        session = self._session
+        return reading.read(session, reading.resolve(session, object), version=version, limit=limit)
+
     def verify(self, object: str | None = None, *, progress: Progress | None = None) -> VerifyReport:  # noqa: A002
         """Check one object or all: with the owner's key all that they hold, without it all their parts.
 
