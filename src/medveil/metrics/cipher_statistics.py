@@ -7,6 +7,7 @@ and unseen tampering change none of them (docs/schemes/roi-watermark.md shows it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from math import sqrt
 from statistics import NormalDist
 from typing import Any, Literal
@@ -51,11 +52,14 @@ class CriticalValues:
     """Bounds of a test at significance alpha for two independent uniform images: refuse below `npcr`, outside `uaci`.
 
     Wu, Noonan, Agaian, "NPCR and UACI randomness tests for image encryption", 2011, equations 18 and 26.
+    npcr_high: the mirrored bound, which the source does not have: independent images lie above it as rarely as below
+    `npcr`, and a scheme that adds a constant to the keystream does so always.
     """
 
     alpha: float
     npcr: float
     uaci: tuple[float, float]
+    npcr_high: float = 1.0
 
 
 def critical_values(pixels: int, alpha: float, *, largest: int = 255) -> CriticalValues:
@@ -68,10 +72,62 @@ def critical_values(pixels: int, alpha: float, *, largest: int = 255) -> Critica
     f = largest
     z = NormalDist().inv_cdf
     lowest = (f + z(alpha) * sqrt(f / pixels)) / (f + 1)
+    highest = (f - z(alpha) * sqrt(f / pixels)) / (f + 1)
     mean = (f + 2) / (3 * f + 3)
     deviation = sqrt((f + 2) * (f * f + 2 * f + 3) / (18 * (f + 1) ** 2 * f * pixels))
     reach = -z(alpha / 2) * deviation
-    return CriticalValues(alpha, lowest, (mean - reach, mean + reach))
+    return CriticalValues(alpha, lowest, (mean - reach, mean + reach), highest)
+
+
+class Against(StrEnum):
+    """How a measure stands to what independent uniform images give."""
+
+    BELOW = "below random"
+    RANDOM = "random"
+    ABOVE = "suspiciously above random"
+
+
+@dataclass(frozen=True, slots=True)
+class PairVerdict:
+    """NPCR and UACI of two images, and how each stands to independent uniform ones."""
+
+    npcr: float
+    uaci: float
+    npcr_says: Against
+    uaci_says: Against
+    bounds: CriticalValues
+
+    @property
+    def random(self) -> bool:
+        """Whether both lie where independent uniform images do."""
+        return self.npcr_says is Against.RANDOM and self.uaci_says is Against.RANDOM
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "npcr": self.npcr,
+            "uaci": self.uaci,
+            "npcr_says": self.npcr_says.value,
+            "uaci_says": self.uaci_says.value,
+            "npcr_bounds": [self.bounds.npcr, self.bounds.npcr_high],
+            "uaci_bounds": list(self.bounds.uaci),
+            "alpha": self.bounds.alpha,
+        }
+
+
+def judge_pair(a: Array, b: Array, alpha: float = 0.05) -> PairVerdict:
+    """Return NPCR and UACI of two encrypted images and whether they are what independent ones give, neither less nor
+    more: values above random are no better, they show a structure.
+
+    a, b: unsigned integers of one shape. Raises InputError for anything else.
+    """
+    bounds = critical_values(a.size, alpha, largest=_pair(a, b))
+    n, u = npcr(a, b), uaci(a, b)
+    return PairVerdict(n, u, _stands(n, bounds.npcr, bounds.npcr_high), _stands(u, *bounds.uaci), bounds)
+
+
+def _stands(value: float, low: float, high: float) -> Against:
+    return Against.BELOW if value < low else Against.ABOVE if value > high else Against.RANDOM
 
 
 def entropy(image: Array) -> float:

@@ -15,8 +15,9 @@ import pytest
 from tests.metrics.sp800_22 import expansions
 
 from medveil.errors import InputError
+from medveil.metrics.significance import igamc
 from medveil.metrics.sp800_22 import battery, frequency, structure, templates, walks
-from medveil.metrics.sp800_22.bits import Outcome, chi_square, from_bytes, from_text, igamc
+from medveil.metrics.sp800_22.bits import Outcome, chi_square, from_bytes, from_text
 
 MILLION = 1_000_000
 PI_100 = from_text(

@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 
 from medveil.errors import InputError
+from medveil.metrics.significance import igamc
 from medveil.metrics.sp800_22 import frequency, structure, templates, walks
-from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, igamc
+from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome
 
 TESTS: Final = (
     "frequency",

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from medveil.errors import InputError, MissingExtraError
+from medveil.errors import InputError
+from medveil.metrics.significance import igamc
 
 Bits = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -61,15 +62,6 @@ def check(bits: Bits, least: int, what: str) -> int:
     if bits.size < least:
         raise InputError(f"{bits.size} bits: the {what} test needs at least {least}")
     return int(bits.size)
-
-
-def igamc(a: float, x: float) -> float:
-    """Return the regularised upper incomplete gamma function Q(a, x). Raises MissingExtraError without scipy."""
-    try:
-        from scipy.special import gammaincc
-    except ImportError:
-        raise MissingExtraError("the tests of SP 800-22", "evaluate") from None
-    return float(gammaincc(a, x))
 
 
 def chi_square(counts: npt.ArrayLike, expected: Sequence[float], trials: int) -> tuple[float, float]:

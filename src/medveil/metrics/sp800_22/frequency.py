@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 from medveil.errors import InputError
-from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square, igamc
+from medveil.metrics.significance import igamc
+from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square
 
 # Block length, first class, probabilities of the classes of the longest run as published (sections 2.4.4 and 3.4).
 _LONGEST: Final = (

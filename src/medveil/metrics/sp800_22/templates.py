@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 from medveil.errors import InputError
-from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square, igamc, words
+from medveil.metrics.significance import igamc
+from medveil.metrics.sp800_22.bits import Bits, Constants, Outcome, check, chi_square, words
 from medveil.metrics.sp800_22.frequency import check_block
 
 
