@@ -202,3 +202,55 @@ def test_nothing_secret_on_the_way(medveil, key: Path, tmp_path: Path, passphras
             data = path.read_bytes()
             assert header not in data
             assert passphrase.read_bytes().strip() not in data
+
+
+@pytest.fixture
+def tree(medveil, key: Path, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
+    study = tmp_path / "study"
+    (study / "series").mkdir(parents=True)
+    shutil.copy(CT, study / "series" / "1.dcm")
+    shutil.copy(JPEG, study / "2.jpg")
+    shutil.copy(samples.path("us-breast-benign.png"), study / "3.png")
+    assert medveil("protect", study, "--threshold", "2/3", "--key", key, "--out", tmp_path / "sealed").code == 0
+    return tmp_path / "sealed"
+
+
+def test_a_folder_comes_back_as_a_folder(medveil, key: Path, tree: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    back = tmp_path / "back"
+    assert medveil("verify", tree, "--key", key).code == 0
+    done = medveil("restore", tree, "--key", key, "--out", back, "--json")
+    assert (done.code, len(done.json["files"])) == (0, 3)
+    assert (back / "study/series/1.dcm").read_bytes() == CT.read_bytes()
+    assert (back / "study/2.jpg").read_bytes() == JPEG.read_bytes()
+    again = medveil("restore", tree, "--key", key, "--out", back)
+    assert again.code == 2
+    assert "--resume" in again.err
+    (back / "study/2.jpg").unlink()
+    resumed = medveil("restore", tree, "--key", key, "--out", back, "--resume", "--json")
+    assert [f["skipped"] for f in resumed.json["files"]] == [False, True, True]
+    assert (back / "study/2.jpg").read_bytes() == JPEG.read_bytes()
+
+
+def test_one_that_fails_stops_no_other(medveil, key: Path, tree: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("part-1", "part-2"):
+        (tree / "study/2.jpg" / name).unlink()
+    (tree / "study/3.png/part-3").unlink()
+    checked = medveil("verify", tree, "--json")
+    assert {f["bundle"]: f["exit"] for f in checked.json["files"]}["study/3.png"] == 10
+    done = medveil("restore", tree, "--key", key, "--out", tmp_path / "back", "--json")
+    assert done.code == 4
+    assert done.json["ok"] is False
+    assert {f["bundle"]: f["exit"] for f in done.json["files"]} == {
+        "study/2.jpg": 4,
+        "study/3.png": 10,
+        "study/series/1.dcm": 0,
+    }
+    assert sorted(p.name for p in (tmp_path / "back/study").iterdir()) == ["3.png", "series"]
+
+
+def test_a_folder_without_protected_files_is_refused(medveil, key: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "empty").mkdir()
+    for command in (("verify", tmp_path / "empty"), ("restore", tmp_path / "empty", "--key", key, "--out", tmp_path)):
+        done = medveil(*command)
+        assert done.code == 2
+        assert "no protected files" in done.err

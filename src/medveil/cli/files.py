@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from medveil.schemes.bundle import Progress, Verified
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
-Bundle = Annotated[Path, typer.Argument(metavar="DIR/NAME", help="The folder that protect wrote.")]
+Bundle = Annotated[
+    Path, typer.Argument(metavar="DIR/NAME", help="The folder that protect wrote, or one that holds several.")
+]
 
 
 def protect(
@@ -72,24 +74,37 @@ def protect(
 def restore(
     bundle: Bundle,
     key: KeyFile,
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write; a folder where DIR holds several.")],
     force: Force = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Of several, skip those that are there already.")] = False,
     partial: Annotated[
         bool,
         typer.Option("--partial", help="Where too little is left for all, write what is intact; the rest is zero."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give the original file back from any k intact parts, and say what was wrong with the others."""
+    """Give the original file back from any k intact parts, and say what was wrong with the others.
+
+    Where DIR holds several protected files, all come back under the folder OUT; one that fails stops no other.
+    """
+    from medveil.cli import trees
     from medveil.schemes.bundle import new_file
 
+    def one(bundle: Path, target: Path) -> Restored:
+        with new_file(target, force=force) as working, terminal.progress(bundle.name, quiet=as_json) as tick:
+            restored = restore_one(bundle, working, owner=owner, partial=partial, progress=tick, suffix=target.suffix)
+            if not (restored.exact or partial or lossy(bundle)):
+                raise UnrecoverableError(
+                    f"{bundle} cannot be restored exactly: bring back more parts, or pass --partial for what is intact"
+                )
+        return restored
+
     owner = open_owner(key)
-    with new_file(out, force=force) as working, terminal.progress(bundle.name, quiet=as_json) as tick:
-        restored = restore_one(bundle, working, owner=owner, partial=partial, progress=tick, suffix=out.suffix)
-        if not (restored.exact or partial or lossy(bundle)):
-            raise UnrecoverableError(
-                f"{bundle} cannot be restored exactly: bring back more parts, or pass --partial for what is intact"
-            )
+    if bundle.is_dir() and not trees.is_bundle(bundle):
+        outcomes = trees.restore_tree(bundle, out, lambda b, t: one(b, t).findings, force=force, resume=resume)
+        trees.report(outcomes, verb="exact", as_json=as_json)
+        return
+    restored = one(bundle, out)
     code = terminal.exit_code(restored.findings)
     result = {
         "ok": True,
@@ -118,11 +133,22 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check the parts: without a key the parts themselves, with it also what they hold and where damage lies."""
+    from medveil.cli import trees
+
     if map_out is not None and key is None:
         raise UsageError("--map shows the picture, which only its owner can see: give --key as well")
     owner = None if key is None else open_owner(key)
-    with terminal.progress(bundle.name, quiet=as_json) as tick:
-        checked = verify_one(bundle, owner=owner, progress=tick)
+
+    def one(bundle: Path) -> Verified:
+        with terminal.progress(bundle.name, quiet=as_json) as tick:
+            return verify_one(bundle, owner=owner, progress=tick)
+
+    if bundle.is_dir() and not trees.is_bundle(bundle):
+        if map_out is not None:
+            raise UsageError("--map shows one picture: give the folder of one protected file")
+        trees.report(trees.verify_tree(bundle, lambda b: one(b).findings), verb="clean", as_json=as_json)
+        return
+    checked = one(bundle)
     if map_out is not None:
         write_map(checked, map_out, force=force)
     code = terminal.exit_code(checked.findings)
