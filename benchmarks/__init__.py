@@ -1,1 +1,1 @@
-"""Measurements. `python -m benchmarks` runs them all and writes docs/benchmarks.md."""
+"""Measurements: `python -m benchmarks` runs them; each part writes its results into the documents."""

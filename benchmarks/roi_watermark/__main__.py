@@ -9,10 +9,10 @@ SECTION: speed, tampering, attacks, sensitivity, statistics, figures, floats; al
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 from benchmarks.measure import machine
+from benchmarks.pages import write
 from benchmarks.roi_watermark import adversary, figures, floats, speed, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,16 +46,6 @@ def run(section: str, *, quick: bool) -> str:
             return floats.report(orbits, FOLDER)
 
 
-def write(section: str, text: str) -> None:
-    """Put a section between its marks on the page."""
-    begin, end = f"<!-- measured: {section} -->", f"<!-- end: {section} -->"
-    page = PAGE.read_text()
-    found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", page, re.DOTALL)
-    if found is None:
-        raise SystemExit(f"{PAGE.name} has no marks for section {section}")
-    PAGE.write_text(f"{page[: found.start()]}{begin}\n\n{text}\n\n{end}{page[found.end() :]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="SECTION")
@@ -69,7 +59,7 @@ def main() -> None:
         text = run(section, quick=options.quick)
         print(text, end="\n\n", flush=True)
         if not options.only_print:
-            write(section, text)
+            write(PAGE, section, text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The real files that are measured: the shared DICOM zoo and volumes, or the package's samples where they are absent."""
+"""The real files that are measured: the shared DICOM zoo, or the package's samples where it is absent."""
 
 from __future__ import annotations
 
