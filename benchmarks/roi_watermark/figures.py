@@ -10,8 +10,9 @@ import numpy as np
 from benchmarks.roi_watermark.images import large_regions, paper_rois
 from benchmarks.roi_watermark.tables import cases, containers, seeded
 from medveil.imaging.roi import Rectangle
+from medveil.schemes import tamper_pictures
 from medveil.schemes.base import Part
-from medveil.schemes.roi_watermark import RoiWatermark, paper, regions, tamper_pictures
+from medveil.schemes.roi_watermark import RoiWatermark, paper, regions
 
 
 def draw(folder: Path) -> str:

@@ -254,3 +254,20 @@ def test_a_folder_without_protected_files_is_refused(medveil, key: Path, tmp_pat
         done = medveil(*command)
         assert done.code == 2
         assert "no protected files" in done.err
+
+
+def test_the_map_as_a_dicom_segmentation(medveil, key: Path, protected: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    target = tmp_path / "map.dcm"
+    clean = medveil("verify", protected, "--key", key, "--map", target)
+    assert clean.code == 0
+    assert "nothing was changed" in clean.err
+    assert not target.exists()
+    _damage(protected / "part-2")
+    done = medveil("verify", protected, "--key", key, "--map", target, "--json")
+    assert done.code == 10
+    made, source = pydicom.dcmread(target), pydicom.dcmread(CT)
+    assert made.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.4"
+    assert made.ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
+    assert int(made.pixel_array.sum()) == done.json["touched_pixels"] > 0

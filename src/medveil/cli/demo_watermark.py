@@ -66,7 +66,7 @@ def _rows(
     from medveil.imaging.image import MedicalImage
     from medveil.imaging.roi import mask
     from medveil.imaging.windowing import to_display
-    from medveil.schemes.roi_watermark.tamper_pictures import overlay as outlined
+    from medveil.schemes.tamper_pictures import overlay as outlined
 
     shown = to_display(image)
     inside = mask((region,), image.rows, image.columns)

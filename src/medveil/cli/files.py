@@ -127,7 +127,10 @@ def verify(
     bundle: Bundle,
     key: Annotated[Path | None, typer.Option("--key", help="The owner's key file: checks what the parts hold.")] = None,
     map_out: Annotated[
-        Path | None, typer.Option("--map", help="Write the picture with touched regions marked (needs --key).")
+        Path | None,
+        typer.Option(
+            "--map", help="Write touched regions as a picture, or as a DICOM segmentation where it ends in .dcm."
+        ),
     ] = None,
     force: Force = False,
     as_json: Json = False,
@@ -150,7 +153,9 @@ def verify(
         return
     checked = one(bundle)
     if map_out is not None:
-        write_map(checked, map_out, force=force)
+        from medveil.cli.maps import write_map
+
+        map_out = write_map(checked, map_out, force=force)
     code = terminal.exit_code(checked.findings)
     touched = None if checked.tamper_map is None else int(checked.tamper_map.touched.sum())
     result = {
@@ -349,25 +354,6 @@ def file_bytes(restored: Restored, suffix: str) -> bytes:
     if suffix.lower() in (".tif", ".tiff"):
         return raster.encode_tiff(image.pixels)
     raise UsageError("the parts hold pixels without their file: name the output .tiff, or .png for a single frame")
-
-
-def write_map(checked: Verified, target: Path, *, force: bool) -> None:
-    """Write the picture with touched regions marked as PNG; a stack of frames becomes one column of frames."""
-    import numpy as np
-
-    from medveil.cli.demo_page import overlay
-    from medveil.imaging import raster
-    from medveil.imaging.image import MedicalImage
-    from medveil.imaging.windowing import to_display
-    from medveil.schemes.bundle import new_file
-
-    if not isinstance(checked.image, MedicalImage) or checked.tamper_map is None:
-        raise UsageError("this file is not a picture that can be shown: verify it without --map")
-    touched = checked.tamper_map.touched
-    frames = [int(f) for f in np.flatnonzero(touched.any(axis=(1, 2)))][:16] or [0]
-    pictures = [overlay(to_display(checked.image, frame=f), touched[f]) for f in frames]
-    with new_file(target, force=force) as working:
-        working.write_bytes(raster.encode_png(np.concatenate(pictures, axis=0)))
 
 
 def add_to(app: typer.Typer) -> None:

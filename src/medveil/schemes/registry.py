@@ -21,7 +21,7 @@ from medveil.imaging.image import MedicalImage, OpaqueFile
 from medveil.imaging.roi import ROI
 from medveil.schemes.base import Finding, Part, Restored, Scheme, Secret
 
-_NOT_SCHEMES = {"base", "bundle", "registry"}
+_NOT_SCHEMES = {"base", "bundle", "registry", "tamper_pictures"}
 ENTRY_POINT_GROUP = "medveil.schemes"
 
 

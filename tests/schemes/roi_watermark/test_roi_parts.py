@@ -16,6 +16,7 @@ from tests.schemes.roi_watermark.roi_images import cut, sample
 from medveil.crypto.envelope import RecipientPrivateKey
 from medveil.errors import InputError, MissingExtraError, UnsupportedError, WrongKeyError
 from medveil.imaging import reader
+from medveil.schemes import tamper_pictures
 from medveil.schemes.base import Part, Secret
 from medveil.schemes.roi_watermark import (
     RoiWatermark,
@@ -28,7 +29,6 @@ from medveil.schemes.roi_watermark import (
     histogram_shift,
     keys,
     regions,
-    tamper_pictures,
 )
 from medveil.schemes.roi_watermark.substitution import INVERSE_SBOX, SBOX
 

@@ -86,12 +86,12 @@ def segmentation(restored: Restored, source: bytes | None = None) -> bytes:
 def _segment(highdicom: Any, source: Any, found: TamperMap) -> bytes:
     codes = highdicom.sr.CodedConcept
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name="medveil roi-watermark",
+        name="medveil tamper map",
         version="1",
         family=codes("MAC", "99MEDVEIL", "Message authentication of pixel blocks"),
     )
     masks, descriptions = [], []
-    for label, flags in (("changed in a share", found.touched), ("not restored exactly", found.lost)):
+    for label, flags in (("changed in a part", found.touched), ("not restored exactly", found.lost)):
         if not flags.any():
             continue
         masks.append(flags)
