@@ -7,6 +7,7 @@ here: `CHECKS` runs for every name in the registry.
 from __future__ import annotations
 
 import csv
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -20,6 +21,7 @@ from medveil.errors import InputError, MedveilError, RefusedError, Unrecoverable
 from medveil.imaging.image import MedicalImage, OpaqueFile
 from medveil.imaging.reader import read, read_any
 from medveil.imaging.roi import Rectangle
+from medveil.imaging.windowing import to_display
 from medveil.schemes.base import FindingKind, Part, Protected, Restored, Scheme
 
 SchemeClass = type[Scheme]
@@ -290,10 +292,54 @@ def check_roi(cls: SchemeClass, data: Path) -> None:
 
 
 def check_one_way(cls: SchemeClass, data: Path) -> None:
-    if cls.claim.one_way:
-        protected = cls.for_evaluation().protect(sample(cls, data))
-        with pytest.raises(UnsupportedError):
-            cls.for_evaluation().restore(protected.parts, protected.secret)
+    """Restoring is refused, sizes and depths are kept, and fresh randomness gives another cipher."""
+    if not cls.claim.one_way:
+        return
+    given = sample(cls, data)
+    protected = cls.for_evaluation().protect(given)
+    assert cls.for_evaluation().verify(protected.parts, protected.secret) == ()
+    with pytest.raises(UnsupportedError, match="one-way"):
+        cls.for_evaluation().restore(protected.parts, protected.secret)
+    with pytest.raises(MedveilError):
+        cls.for_evaluation().verify([tampered(protected.parts[0])], protected.secret)
+    tried = [given, *(i for depth in cls.claim.bit_depths for i in of_depth(data, depth))]
+    tried += [image(data, COLOUR)] if cls.claim.colour else []
+    for original in tried:
+        if original.signed or original.frames > 1:
+            continue
+        one, other = (read(cls.for_evaluation().protect(original).parts[0].data).pixels for _ in range(2))
+        assert one.dtype == original.pixels.dtype
+        assert one.shape[3:] == original.pixels.shape[3:], "the number of channels changed"
+        assert all(0 <= a - b < 32 for a, b in zip(one.shape[1:3], original.pixels.shape[1:3], strict=True))
+        assert int(one.max()) < 1 << original.bits_stored, "samples have more bits than the original's"
+        assert (one != other).mean() > 0.25, "two encryptions under fresh randomness are alike"
+
+
+def check_learnable(cls: SchemeClass, data: Path) -> None:
+    """A ridge regression tells two kinds of encrypted brain slices apart, well above chance, without restoring."""
+    if not cls.claim.learnable:
+        return
+    options = {"key": bytes(range(32))} if "key" in inspect.signature(cls).parameters else {}
+    scheme = cls(**options)
+    features, truth = [], []
+    for place in ("train", "test"):
+        for sign, label in ((-1, "pituitary"), (1, "notumor")):
+            for path in sorted((data / "brain_tumor_mri" / place / label).glob("*.jpg"))[
+                : 80 if place == "train" else 40
+            ]:
+                plain = to_display(read(path))
+                plain = plain if plain.ndim == 2 else plain[..., 1]
+                small = plain[::2, ::2][:96, :96]
+                given = MedicalImage(np.ascontiguousarray(small)[None], 8)
+                seen = read(scheme.protect(given).parts[0].data).pixels[0].astype(np.float64).reshape(-1) / 255
+                features.append(np.concatenate([seen, np.abs(2 * seen - 1)]))
+                truth.append(sign)
+    x, y = np.array(features), np.array(truth, np.float64)
+    x -= x[:160].mean(axis=0)
+    kernel = x[:160] @ x[:160].T
+    weights = np.linalg.solve(kernel + kernel.trace() / 160 * np.eye(160), y[:160])
+    right = np.sign(x[160:] @ (x[:160].T @ weights)) == y[160:]
+    assert right.mean() > 0.7, f"claims learnable, and a model tells {right.mean():.2f} of two kinds apart"
 
 
 def check_honesty(cls: SchemeClass, data: Path) -> None:
@@ -326,4 +372,5 @@ CHECKS: dict[str, Callable[[SchemeClass, Path], None]] = {
     "private": check_private,
     "roi": check_roi,
     "one way": check_one_way,
+    "learnable": check_learnable,
 }

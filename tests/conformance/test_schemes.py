@@ -15,6 +15,7 @@ from medveil.imaging.image import MedicalImage, OpaqueFile
 from medveil.imaging.roi import ROI
 from medveil.schemes import registry
 from medveil.schemes.base import Finding, FindingKind, Part, Protected, Restored, Scheme, Secret, TamperMap
+from medveil.schemes.learnable.skk import SKK
 from medveil.schemes.sealed import Sealed
 
 
@@ -126,6 +127,28 @@ class Reserved(Liar):
     claim = replace(Sealed.claim, secure=False)
 
 
+class Repeating(SKK):
+    """Gives the same cipher for the same image, and says that it draws fresh randomness."""
+
+    def __init__(self) -> None:
+        super().__init__(key=bytes(32))
+
+
+class Noise(SKK):
+    """Gives noise that nothing can be learned from, and promises that a network can."""
+
+    def encrypt_one(self, pixels: np.ndarray, key: bytes, bits: int) -> np.ndarray:
+        return np.random.default_rng().integers(0, 1 << bits, pixels.shape).astype(pixels.dtype)
+
+
+class Reversible(SKK):
+    """Claims to be one-way, and gives something back."""
+
+    def restore(self, parts: Sequence[Part | bytes], secret: Secret) -> Restored:
+        assert isinstance(parts[0], Part)
+        return Restored(OpaqueFile(parts[0].data, "never decrypted"))
+
+
 @pytest.mark.parametrize(
     ("liar", "check"),
     [
@@ -143,6 +166,9 @@ class Reserved(Liar):
         (Bytes, "any file"),
         (Careless, "roi"),
         (Reserved, "honesty"),
+        (Repeating, "one way"),
+        (Reversible, "one way"),
+        (Noise, "learnable"),
     ],
 )
 def test_a_false_claim_fails(liar: type[Scheme], check: str, shared_data: Path) -> None:

@@ -63,11 +63,15 @@ def protect(
             {"input": str(source), "output": str(target), "skipped": False, "findings": [f.as_dict() for f in findings]}
         )
 
+    one_way = instance.claim.one_way
+
     def text() -> None:
         for entry in done:
             terminal.out.print(f"{entry['output']}{'  (was there already)' if entry['skipped'] else ''}")
+        if one_way:
+            terminal.err.print(f"note: {scheme} is one-way: nothing is ever decrypted, so keep the originals")
 
-    result = {"ok": True, "scheme": scheme, "files": done, "exit": terminal.CLEAN}
+    result = {"ok": True, "scheme": scheme, "one_way": one_way, "files": done, "exit": terminal.CLEAN}
     terminal.emit(result, as_json=as_json, text=text)
 
 
@@ -222,7 +226,7 @@ def make_scheme(name: str, *, threshold: str | None, profile: str | None, option
         given["threshold"] = parse_threshold(threshold)
     if profile is not None:
         given["profile"] = profile
-    known = [p for p in inspect.signature(cls).parameters if p != "owner"]
+    known = [p for p in inspect.signature(cls).parameters if p not in ("owner", "key")]  # secrets never stand on argv
     for option in given:
         if option not in known:
             raise UsageError(f"scheme {name} has no option {option}: it has {', '.join(known) or 'none'}")
@@ -323,6 +327,8 @@ def verify_one(bundle: Path, *, owner: OwnerKey | None, progress: Progress) -> V
         return folders.Verified(findings + scheme.verify(parts))
     record, secret = folders.open_manifest(manifest, owner)
     parts, findings = record.match(folders.read_parts(bundle))
+    if scheme.claim.one_way:  # there is no picture to look into, only the part that was written
+        return folders.Verified(findings or scheme.verify(parts, secret))
     restored = merge(scheme.restore(parts, secret), findings)
     return folders.Verified(restored.findings, restored.tamper_map, restored.image)
 
