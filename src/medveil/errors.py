@@ -89,6 +89,10 @@ class StaleError(NotAuthenticError):
     """An old version was offered as the current one."""
 
 
+class IncompleteResultError(NotAuthenticError):
+    """An index withheld rows that belong to an answer."""
+
+
 class FormatError(NotAuthenticError):
     """Not in canonical form, or of an unknown version or suite."""
 

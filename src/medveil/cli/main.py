@@ -45,6 +45,7 @@ _GROUPS = (
     "keys",
     "files",
     "vault",
+    "search",
     "demo",
     "attest",
     "visual",

@@ -36,6 +36,10 @@ threshold = "2/4"            # any 2 of 4 parts restore
 owner = "owner.key"          # medveil keygen --out owner.key
 state = "state"              # this machine's memory of what it has seen: keep it
 
+# [search]                   # ranked search; needs pip install 'medveil[search]'
+# type = "sqlite"            # or "postgresql" (docs/vault.md)
+# path = "index.sqlite"      # encrypted; may lie on a disk that is not trusted
+
 # One [[store]] for each place. Types: directory, s3, sftp, webdav (docs/vault.md).
 [[store]]
 type = "directory"
@@ -108,7 +112,7 @@ def put(
         raise UsageError(f"--update takes one file, and {len(sources)} were given")
     regions = parse_roi(roi or [])
     reports = []
-    with _opened(config) as vault:
+    with opened(config) as vault:
         for number, source in enumerate(sources, start=1):
             with terminal.progress(f"{number}/{len(sources)} {source.name}", quiet=as_json) as tick:
                 report = vault.put(source, object=update, roi=regions, progress=tick)
@@ -147,7 +151,7 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Give the exact file back, and say what was wrong on the way."""
-    with _opened(config) as vault, terminal.progress(target, quiet=as_json) as tick:
+    with opened(config) as vault, terminal.progress(target, quiet=as_json) as tick:
         report = vault.get(target, out, version=version, partial=partial, force=force, progress=tick)
     code = terminal.exit_code(report.findings)
     result = {
@@ -172,7 +176,7 @@ def get(
 @group.command("list")
 def list_(config: Config, as_json: Json = False) -> None:
     """List what the vault holds."""
-    with _opened(config) as vault:
+    with opened(config) as vault:
         entries = vault.list()
     rows = [
         {"object": e.object_id, "version": e.version, "name": e.name, "size": e.size, "time": e.time} for e in entries
@@ -198,7 +202,7 @@ def versions(
     as_json: Json = False,
 ) -> None:
     """List the versions of an object, newest first."""
-    with _opened(config) as vault:
+    with opened(config) as vault:
         entries = vault.versions(target)
     rows = [
         {"version": e.version, "digest": e.digest, "previous": e.previous, "current": e.current, "parts": e.parts}
@@ -226,7 +230,7 @@ def accept_rollback(
     as_json: Json = False,
 ) -> None:
     """Sign, as the owner, that an older version counts from now on."""
-    with _opened(config) as vault:
+    with opened(config) as vault:
         statement = vault.accept_rollback(target, version)
     if out is not None:
         write_new(out, statement)
@@ -237,7 +241,7 @@ def accept_rollback(
 @group.command("verify")
 def verify(config: Config, target: Target = None, keyless: Keyless = False, as_json: Json = False) -> None:
     """Read and check everything, or one object: parts against the manifest, and with the key what they hold."""
-    with _opened(config, keyless=keyless) as vault, terminal.progress("verify", quiet=as_json) as tick:
+    with opened(config, keyless=keyless) as vault, terminal.progress("verify", quiet=as_json) as tick:
         report = vault.verify(target, progress=tick)
     _finish(report.objects, {"level": report.level}, as_json=as_json)
 
@@ -251,7 +255,7 @@ def scrub(
     as_json: Json = False,
 ) -> None:
     """Look for bit rot, lost parts and orphans without decrypting anything. Goes on where it was interrupted."""
-    with _opened(config) as vault, terminal.progress("scrub", quiet=as_json) as tick:
+    with opened(config) as vault, terminal.progress("scrub", quiet=as_json) as tick:
         report = vault.scrub(restart=restart, prune=prune, rate=rate, progress=tick)
     more = {
         "versions": report.versions,
@@ -268,7 +272,7 @@ def repair(config: Config, target: Target = None, as_json: Json = False) -> None
     """Rebuild lost and damaged parts from the others, and finish uploads that were interrupted."""
     from medveil.schemes.base import FindingKind
 
-    with _opened(config) as vault, terminal.progress("repair", quiet=as_json) as tick:
+    with opened(config) as vault, terminal.progress("repair", quiet=as_json) as tick:
         report = vault.repair(target, progress=tick)
     if not as_json:
         terminal.out.print(f"{report.repaired} parts put back, {report.recovered} uploads finished")
@@ -315,7 +319,7 @@ def _finish(
 
 
 @contextmanager
-def _opened(config: Path, *, keyless: bool = False) -> Iterator[Vault]:
+def opened(config: Path, *, keyless: bool = False) -> Iterator[Vault]:
     """Open a vault for a `with` block."""
     from medveil.vault import Vault, load_config
 

@@ -17,6 +17,10 @@
     provider = "ourselves"
     path = "/srv/medveil"
 
+    [search]                     # optional: ranked search, see docs/vault.md
+    type = "sqlite"
+    path = "index.sqlite"
+
 Two parts of one object never go to one provider, so n parts need at least n providers. Keyless mode, in which any
 k providers can read, is not offered here: a vault is for clouds that are not trusted.
 """
@@ -37,6 +41,7 @@ from medveil.crypto.erasure import MAX_FRAGMENTS
 from medveil.errors import ConfigError
 from medveil.stores.config import parse_store
 from medveil.stores.settings import Label, StoreConfig, Table
+from medveil.vault.search.settings import SearchConfig, parse_search
 
 MAX_CONFIG: Final = 1 << 20
 """Largest configuration file, in bytes."""
@@ -83,6 +88,7 @@ class VaultConfig:
     workers: int
     orphan_age: float
     stores: tuple[StoreConfig, ...]
+    search: SearchConfig | None = None
 
 
 def parse_threshold(text: str) -> tuple[int, int]:
@@ -121,9 +127,11 @@ def load_config(path: Path | str) -> VaultConfig:
 
 def parse_config(tables: Mapping[str, Any], *, base: Path) -> VaultConfig:
     """Check the tables of a configuration; relative local paths are taken from `base`. Raises as `load_config`."""
-    unknown = sorted(set(tables) - {"vault", "store"})
+    unknown = sorted(set(tables) - {"vault", "store", "search"})
     if unknown:
-        raise ConfigError(f"unknown table or key {unknown[0]!r}: there are [vault] and one [[store]] for each store")
+        raise ConfigError(
+            f"unknown table or key {unknown[0]!r}: there are [vault], [search] and one [[store]] for each store"
+        )
     table = tables.get("vault", {})
     entries = tables.get("store", [])
     if not isinstance(table, Mapping) or not isinstance(entries, list):
@@ -149,6 +157,7 @@ def parse_config(tables: Mapping[str, Any], *, base: Path) -> VaultConfig:
         workers=vault.workers,
         orphan_age=vault.orphan_age,
         stores=stores,
+        search=None if "search" not in tables else parse_search(tables["search"], base),
     )
 
 

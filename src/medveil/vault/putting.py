@@ -27,6 +27,7 @@ from medveil.vault.naming import head_name, share_name
 from medveil.vault.placement import place
 from medveil.vault.reading import name_of
 from medveil.vault.reports import PutReport
+from medveil.vault.search.attributes import Described, describe
 from medveil.vault.session import EPOCH, Session, locked
 from medveil.vault.spool import SpoolFolder, SpoolWriter
 from medveil.vault.state import Attempt
@@ -48,6 +49,7 @@ class _Job:
     size: int
     ledger: bytes
     roi: ROI
+    described: Described
 
 
 def put(
@@ -75,10 +77,10 @@ def put(
     if object_id is None and not again:
         known = _known(session, job)
         if known is not None:
-            return known
+            return _noted(session, job, known)
     resumed = _resume(session, job, object_id, progress)
     if resumed is not None:
-        return resumed
+        return _noted(session, job, resumed)
     attempt = SYSTEM.bytes(ATTEMPT)
     with ExitStack() as stack:
         stack.enter_context(locked(session.upload_lock(attempt), "this upload"))
@@ -100,7 +102,14 @@ def put(
         session.state.advance(attempt, "uploading", head)
         done, placed = finish(session, Attempt(attempt, identity, version, job.ledger, "uploading", head))
         _unlock(session, attempt)
-    return _report(job.name, job.size, done, placed, resumed=False)
+    return _noted(session, job, _report(job.name, job.size, done, placed, resumed=False))
+
+
+def _noted(session: Session, job: _Job, report: PutReport) -> PutReport:
+    """Queue what was put for the search index, where there is one."""
+    if session.indexing is not None:
+        session.indexing.note(bytes.fromhex(report.object_id), report.version, report.size, job.described)
+    return report
 
 
 def _prepare(session: Session, given: Input, name: str | None, roi: ROI) -> _Job:
@@ -112,6 +121,7 @@ def _prepare(session: Session, given: Input, name: str | None, roi: ROI) -> _Job
         digest, size = _digest_file(key, path)
         source = read_any(path) if size <= IN_MEMORY else FileSource(path)
         called, media_type = path.name, source.media_type
+        described = describe(path, name or called)
         if isinstance(source, MedicalImage | OpaqueFile) and len(source.original or b"") != size:
             raise InputError(f"{path} changed while it was being read: try again when it is at rest")
     elif isinstance(given, bytes | bytearray | memoryview):
@@ -119,14 +129,16 @@ def _prepare(session: Session, given: Input, name: str | None, roi: ROI) -> _Job
         digest, size = blake3(data, key=key).digest(), len(data)
         source, called = read_any(data, name=name or ""), ""
         media_type = source.media_type
+        described = describe(data, name or "")
     elif isinstance(given, MedicalImage | OpaqueFile):
         source, called, media_type = given, given.name, given.media_type
         digest, size = _digest_image(key, given)
+        described = describe(given.original, name or called)
     else:
         raise InputError(f"a {type(given).__name__} cannot be put: give a path, an image or bytes")
     called = called if name is None else name
     ledger = blake3(digest + called.encode("utf-8", "surrogateescape") + b"\0" + repr(roi).encode(), key=key).digest()
-    return _Job(source, called, media_type, size, ledger, roi)
+    return _Job(source, called, media_type, size, ledger, roi, described)
 
 
 def _digest_file(key: bytes, path: Path) -> tuple[bytes, int]:

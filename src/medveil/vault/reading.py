@@ -118,7 +118,7 @@ def _deliver(
     chosen = current(session, found)
     wanted = chosen.version if version is None else _older(found, version, chosen)
     counting = _Counting(sink)
-    opened, shares = _open(session, found, wanted, cast(BinaryIO, counting), partial=partial, progress=progress)
+    opened, shares = open_version(session, found, wanted, cast(BinaryIO, counting), partial=partial, progress=progress)
     remember(session, chosen)
     entry = find_entry(wanted.catalogues, wanted.manifest, owner)
     return GetReport(
@@ -145,15 +145,16 @@ def _older(found: Survey, number: int, chosen: Current) -> Version:
     raise ObjectMissingError(f"object {found.object_id.hex()} has no version {number}: see versions")
 
 
-def _open(
+def open_version(
     session: Session,
     found: Survey,
     version: Version,
     sink: BinaryIO,
     *,
-    partial: bool,
-    progress: Progress | None,
+    partial: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Opened, Shares]:
+    """Give the bytes of one version to a sink, verified. Raises as `get`; the caller makes them visible at the end."""
     shares = find_shares(session, found, version)
     manifest = version.manifest
     if len(shares.readers) < manifest.k:
@@ -193,7 +194,7 @@ def verify(session: Session, object_id: bytes, *, progress: Progress | None = No
     manifest = chosen.version.manifest
     tamper_map = None
     if session.key is not None:
-        opened, shares = _open(
+        opened, shares = open_version(
             session, found, chosen.version, cast(BinaryIO, Nowhere()), partial=True, progress=progress
         )
         checked, tamper_map = opened.findings, opened.tamper_map

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,12 +13,14 @@ from typing import Self
 from medveil.crypto.keyfile import OwnerKey, OwnerPublic
 from medveil.errors import ConfigError, MedveilError, WrongKeyError
 from medveil.imaging.roi import ROI
+from medveil.schemes.base import Finding, FindingKind
 from medveil.stores.base import Store
 from medveil.stores.config import open_store
 from medveil.stores.settings import StoreConfig
 from medveil.vault import freshness, putting, reading, repairing, scrubbing
 from medveil.vault.config import VaultConfig, load_config
 from medveil.vault.fleet import Fleet, Opener
+from medveil.vault.indexing import Indexing
 from medveil.vault.putting import Input
 from medveil.vault.reports import (
     GetReport,
@@ -30,6 +32,8 @@ from medveil.vault.reports import (
     VerifyReport,
     VersionEntry,
 )
+from medveil.vault.search.reports import SearchReport, Study
+from medveil.vault.search.settings import SearchConfig
 from medveil.vault.session import Session
 from medveil.vault.state import State
 
@@ -105,6 +109,7 @@ class Vault:
         roi: ROI = (),
         again: bool = False,
         takeover: bool = False,
+        index: bool = True,
         progress: Progress | None = None,
     ) -> PutReport:
         """Store a file (a path, bytes or an image) as a new object, or as the next version of `object`.
@@ -112,12 +117,13 @@ class Vault:
         object: id, its beginning, or name. name: what to call it, the file's own by default; only ever encrypted.
         base: the version that is to be replaced; another current one is a conflict. roi: regions where changes are
         located finely. again: store anew what was put before under the same name. takeover: see `claims`.
+        index: make it found by search at once, where the vault has an index; else `index` does for many together.
 
         Raises InputError, ConflictError, LimitError; StoreFullError or StoreUnavailableError where fewer than k
         stores took it, and then nothing was stored. With k to n - 1 the report has DEGRADED findings.
         """
         object_id = None if object is None else reading.resolve(self._session, object)
-        return putting.put(
+        report = putting.put(
             self._session,
             given,
             name=name,
@@ -128,6 +134,9 @@ class Vault:
             takeover=takeover,
             progress=progress,
         )
+        indexing = self._session.indexing
+        late = () if indexing is None or not index else indexing.try_flush()
+        return replace(report, findings=(*report.findings, *late)) if late else report
 
     def put_many(
         self, files: Iterable[Path | str], *, workers: int = 2, progress: Progress | None = None
@@ -144,7 +153,7 @@ class Vault:
             if stop.is_set():
                 raise KeyboardInterrupt
             try:
-                return PutOutcome(path, self.put(path), None)
+                return PutOutcome(path, self.put(path, index=False), None)
             except MedveilError as error:
                 return PutOutcome(path, None, error)
 
@@ -162,10 +171,62 @@ class Vault:
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            if self._session.indexing is not None:
+                self._session.indexing.try_flush()
 
     def recover(self) -> int:
         """End uploads that a dead process left and remove what earlier ones could not; returns how many ended."""
         return putting.recover(self._session)
+
+    # ---------------------------------------------------------------------------------------------------- search
+
+    def search(self, query: str, *, limit: int = 100, offset: int = 0) -> SearchReport:
+        """Find studies, best first: a QIDO-RS query, free words, or both (`medveil.vault.search.query`).
+
+        A DEGRADED finding says where objects are stored that are not in the index yet.
+        Raises ConfigError where the vault has no index, InputError and UnsupportedError for queries that it cannot
+        answer, IncompleteResultError and TamperedError where the index withheld or changed rows, RollbackError and
+        ForkError where it shows another history than was seen here, StoreUnavailableError.
+        """
+        indexing = self._indexing()
+        report = indexing.search(query, limit=limit, offset=offset)
+        behind = indexing.behind(self._session)
+        if behind:
+            message = f"{behind} objects are stored and not in the index yet: vault index puts them in"
+            return replace(report, findings=(*report.findings, Finding(FindingKind.DEGRADED, message)))
+        return report
+
+    def study(self, uid: str) -> Study:
+        """Return one study by its UID, with all its files. Raises ObjectMissingError, and as `search`."""
+        return self._indexing().study(uid)
+
+    def index(self, *, progress: Progress | None = None) -> int:
+        """Put everything that is stored and not indexed into the index; returns how many objects.
+
+        What a crash left out is read from the stores again. progress counts objects. Raises as `search` and `get`.
+        """
+        indexing = self._indexing()
+        left = indexing.missing(self._session)
+        for done, (object_id, _) in enumerate(left, start=1):
+            indexing.read_again(self._session, object_id)
+            if progress is not None:
+                progress(done, len(left))
+        return indexing.flush(progress=None if left else progress)
+
+    def compact_index(self, *, progress: Progress | None = None) -> int:
+        """Write the index anew under fresh keys, without what was removed; returns its new epoch."""
+        return self._indexing().index.compact(progress=progress)
+
+    def rebuild_index(self, *, progress: Progress | None = None) -> int:
+        """Make a lost or damaged index again from the stored objects; returns how many."""
+        self._indexing().rebuild()
+        return self.index(progress=progress)
+
+    def _indexing(self) -> Indexing:
+        if self._session.indexing is None:
+            self._session.owner()
+            raise ConfigError("this vault has no search index: add a table [search] to its configuration")
+        return self._session.indexing
 
     # --------------------------------------------------------------------------------------------------- reading
 
@@ -286,8 +347,10 @@ class Vault:
         return tuple(sorted((one.hex(), version, store) for one, version, store in self._session.state.repairs()))
 
     def close(self) -> None:
-        """Let go of the stores."""
+        """Let go of the stores and the index."""
         self._session.fleet.close()
+        if self._session.indexing is not None:
+            self._session.indexing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -349,4 +412,9 @@ def _session(config: VaultConfig, fleet: Fleet, state: State, owner: OwnerKey | 
         mode=config.mode,
         codec=config.codec,
         orphan_age=config.orphan_age,
+        indexing=None if config.search is None or owner is None else _indexing(config.search, state, owner),
     )
+
+
+def _indexing(config: SearchConfig, state: State, owner: OwnerKey) -> Indexing:
+    return Indexing(config, state.folder, owner, state.meta("dataset"))

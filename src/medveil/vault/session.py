@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medveil.crypto.keyfile import OwnerKey, OwnerPublic
 from medveil.errors import ConflictError, WrongKeyError
@@ -15,6 +16,9 @@ from medveil.schemes.sealed import Mode, SealOptions
 from medveil.vault.fleet import Fleet
 from medveil.vault.spool import SpoolFolder
 from medveil.vault.state import State
+
+if TYPE_CHECKING:
+    from medveil.vault.indexing import Indexing
 
 EPOCH = 1
 """Epoch of the dataset's keys; there is no rotation yet."""
@@ -34,6 +38,7 @@ class Session:
     mode: str
     codec: str
     orphan_age: float
+    indexing: Indexing | None = None
 
     def owner(self) -> OwnerKey:
         """Return the owner's key. Raises WrongKeyError where the vault was opened without."""

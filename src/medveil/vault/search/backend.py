@@ -1,0 +1,176 @@
+"""Where an index lies: two tables that an untrusted server keeps, and nothing that it could understand.
+
+::
+
+    p(label 16 B primary key, ct)     rows; written once, all in the transaction of their commit
+    c(version primary key, record)    commits; a version is taken once, so one of two writers wins
+
+`Backend` is the interface; `SQLiteBackend` is the embedded one, `medveil.vault.search.postgres` the server's.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from medveil.errors import ConflictError, StoreError, StoreFullError, StoreUnavailableError
+
+Row = tuple[bytes, bytes]
+"""(label, ciphertext)."""
+
+
+class Backend(ABC):
+    """The tables of one dataset's index. Safe to use from several threads. `close` lets go of connections."""
+
+    @abstractmethod
+    def head(self) -> int:
+        """Return the highest commit's version; 0 for an empty index."""
+
+    @abstractmethod
+    def commits(self, after: int) -> list[tuple[int, bytes]]:
+        """Return all commits with a higher version, oldest first."""
+
+    @abstractmethod
+    def fetch(self, labels: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the rows of these labels; what is not there is left out."""
+
+    @abstractmethod
+    def commit(self, version: int, record: bytes, rows: Iterable[Row], *, replace: bool = False) -> None:
+        """Write rows and their commit in one transaction; with `replace` in place of everything that is there.
+
+        Raises ConflictError where another writer's commit has the version, or one follows it already.
+        """
+
+    @abstractmethod
+    def sizes(self) -> tuple[int, int]:
+        """Return (rows, bytes on disk, those of commits included)."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+        return
+
+
+def refuse_late(highest: int, version: int) -> None:
+    """Raise ConflictError where a commit of this version, or a later one, is there already."""
+    if highest >= version:
+        raise ConflictError("another writer changed the search index first: look at it again")
+
+
+_SCHEMA: Final = """
+CREATE TABLE p (label BLOB PRIMARY KEY, ct BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE c (version INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT;
+"""
+_VERSION: Final = 1
+_PAGE: Final = 16384  # a row of 32 postings has 460 bytes: few are cut off at a page's end
+_BUSY: Final = 30.0
+_AT_ONCE: Final = 30_000  # labels in one question; SQLite's bound for variables is 32766
+
+
+class SQLiteBackend(Backend):
+    """The embedded index: one file, made where there is none. Each thread has a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        with self._use():
+            pass
+
+    @contextmanager
+    def _use(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._connection()
+        except OSError as error:
+            raise StoreUnavailableError(f"cannot open the search index {self._path}: {error.strerror}") from None
+        except sqlite3.IntegrityError:
+            raise ConflictError("another writer changed the search index first: look at it again") from None
+        except sqlite3.OperationalError as error:
+            raise self._translated(error) from None
+        except sqlite3.DatabaseError:
+            raise StoreError(f"the search index {self._path} is damaged: restore it or build it anew") from None
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return this thread's connection; a forked child opens its own."""
+        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
+        if held is not None and held[0] == os.getpid() and held[1] in self._opened:
+            return held[1]
+        if not self._path.exists():
+            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        db = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA synchronous = FULL")
+        found = db.execute("PRAGMA user_version").fetchone()[0]
+        if found == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            db.executescript(f"PRAGMA page_size = {_PAGE}; PRAGMA journal_mode = WAL;")
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        elif found != _VERSION:
+            raise StoreError(f"{self._path} is no search index of a version that this program knows")
+        self._local.held = (os.getpid(), db)
+        self._opened.append(db)
+        return db
+
+    def _translated(self, error: sqlite3.OperationalError) -> StoreError | ConflictError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return StoreFullError(f"the disk of the search index {self._path} is full: make room and try again")
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return ConflictError(f"the search index {self._path} is in use by another process: try again")
+        return StoreUnavailableError(f"the search index {self._path} cannot be used: check the disk and permissions")
+
+    def head(self) -> int:
+        """Return the highest commit's version; 0 for an empty index."""
+        with self._use() as db:
+            return int(db.execute("SELECT coalesce(max(version), 0) FROM c").fetchone()[0])
+
+    def commits(self, after: int) -> list[tuple[int, bytes]]:
+        """Return all commits with a higher version, oldest first."""
+        with self._use() as db:
+            return db.execute("SELECT version, record FROM c WHERE version > ? ORDER BY version", (after,)).fetchall()
+
+    def fetch(self, labels: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the rows of these labels; what is not there is left out."""
+        found: dict[bytes, bytes] = {}
+        with self._use() as db:
+            for start in range(0, len(labels), _AT_ONCE):
+                some = labels[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                found.update(db.execute(f"SELECT label, ct FROM p WHERE label IN ({marks})", some))  # noqa: S608
+        return found
+
+    def commit(self, version: int, record: bytes, rows: Iterable[Row], *, replace: bool = False) -> None:
+        """Write rows and their commit in one transaction; with `replace` in place of everything that is there."""
+        with self._use() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                refuse_late(int(db.execute("SELECT coalesce(max(version), 0) FROM c").fetchone()[0]), version)
+                if replace:
+                    db.execute("DELETE FROM p")
+                    db.execute("DELETE FROM c")
+                db.executemany("INSERT INTO p VALUES (?, ?)", rows)
+                db.execute("INSERT INTO c VALUES (?, ?)", (version, record))
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+            if replace:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def sizes(self) -> tuple[int, int]:
+        """Return (rows, bytes on disk, those of commits included)."""
+        with self._use() as db:
+            rows = int(db.execute("SELECT count(*) FROM p").fetchone()[0])
+            free, pages, size = (
+                int(db.execute(f"PRAGMA {what}").fetchone()[0])
+                for what in ("freelist_count", "page_count", "page_size")
+            )
+        return rows, (pages - free) * size
+
+    def close(self) -> None:
+        """Let go of connections; they are opened again where they are needed."""
+        while self._opened:
+            self._opened.pop().close()
