@@ -53,12 +53,14 @@ def protect(
         raise OutputExistsError(f"{taken[0]}{more} exists already: pass --resume to skip what is done, or --force")
     owner = open_owner(key)
     done = []
+    noticed: list[Finding] = []
     for number, (source, target) in enumerate(jobs, start=1):
         if target.exists() and resume:
             done.append({"input": str(source), "output": str(target), "skipped": True})
             continue
         with terminal.progress(f"{number}/{len(jobs)} {source.name}", quiet=as_json) as tick:
             findings = protect_one(source, target, instance, owner=owner, roi=regions, progress=tick, force=force)
+        noticed += findings
         done.append(
             {"input": str(source), "output": str(target), "skipped": False, "findings": [f.as_dict() for f in findings]}
         )
@@ -70,6 +72,7 @@ def protect(
             terminal.out.print(f"{entry['output']}{'  (was there already)' if entry['skipped'] else ''}")
         if one_way:
             terminal.err.print(f"note: {scheme} is one-way: nothing is ever decrypted, so keep the originals")
+        show(list(dict.fromkeys(noticed)))  # what many files have in common stands once
 
     result = {"ok": True, "scheme": scheme, "one_way": one_way, "files": done, "exit": terminal.CLEAN}
     terminal.emit(result, as_json=as_json, text=text)

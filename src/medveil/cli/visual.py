@@ -1,30 +1,32 @@
-"""`medveil visual`: shares on paper, back from paper, and the picture that shares show."""
+"""`medveil visual`: shares on paper, back from paper, in another carrier, and the picture that shares show."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medveil.cli import terminal
-from medveil.cli.files import Force, show
+from medveil.cli.files import Force, file_bytes, show
 from medveil.cli.keys import Json, open_owner
-from medveil.errors import InputError, UsageError
+from medveil.cli.visual_shares import Job, Trust, jobs, read_session, read_share
+from medveil.errors import (
+    InputError,
+    MedveilError,
+    OutputExistsError,
+    RefusedError,
+    UnrecoverableError,
+    UnsupportedError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
-    from medveil.attestation.session import Session
-    from medveil.crypto.keyfile import OwnerKey
     from medveil.schemes.base import Finding
-    from medveil.schemes.visual.admission import Admitted
-    from medveil.schemes.visual.carriers import ShareFile
 
-group = typer.Typer(help="Visual cryptography: print shares, scan them, stack them.", no_args_is_help=True)
+group = typer.Typer(help="Visual cryptography: print shares, scan them, carry them, stack them.", no_args_is_help=True)
 
-_MAX_FILE = 1 << 31
 Sessions = Annotated[
     list[Path] | None, typer.Option("--session", help="A signing session that shares refer to; may be repeated.")
 ]
@@ -54,57 +56,110 @@ def print_(
     if session_out is not None:
         with new_file(session_out, force=force) as working:
             working.write_bytes(next(iter(sessions)))
-    result = {"ok": True, "output": str(out), "pages": len(read), "bytes": len(data), "exit": 0}
-    text = f"{out}: {len(read)} pages; print at the same scale, keep the pages apart"
-    terminal.emit(result, as_json=as_json, text=lambda: terminal.out.print(text))
+    size = min(sheet.pixel_mm(*share.shape[:2]) for share in read)
+    result = {
+        "ok": True,
+        "output": str(out),
+        "pages": len(read),
+        "bytes": len(data),
+        "pixel_mm": round(size, 4),
+        "scan_dpi": sheet.scan_dpi(size),
+        "exit": 0,
+    }
+
+    def text() -> None:
+        terminal.out.print(f"{out}: {len(read)} page{'s' * (len(read) != 1)}; print at 100 %, keep the pages apart")
+        terminal.out.print(f"a pixel is {size:.2f} mm: scan at {sheet.scan_dpi(size)} dpi or more")
+        if size < sheet.BY_HAND_MM:
+            terminal.out.print(
+                "too fine to stack by hand: for that protect with --option longest_side="
+                f"{int(max(read[0].shape[:2]) * size / sheet.BY_HAND_MM)}"
+            )
+        if session_out is None and sessions:
+            terminal.out.print("scanning also needs the signing session: print again with --session-out if it is lost")
+
+    terminal.emit(result, as_json=as_json, text=text)
 
 
 @group.command("scan")
 def scan(
-    page: Annotated[Path, typer.Argument(help="The scanned page, a picture.")],
-    out: Annotated[Path, typer.Option("--out", help="The share to write, a PNG.")],
+    pages: Annotated[list[Path], typer.Argument(metavar="PAGE...", help="Scanned pages: pictures, or PDF files.")],
+    out: Annotated[Path, typer.Option("--out", help="The share to write, a PNG; for several pages a new folder.")],
     session: Annotated[Path | None, typer.Option("--session", help="The signing session, from print.")] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Read a share from a scanned page; refused where its proof does not confirm every pixel."""
+    """Read shares from scanned pages; refused where a proof does not confirm every pixel."""
     from medveil.attestation.files import read_bounded
     from medveil.attestation.session import MAX_SESSION
-    from medveil.imaging import reader
-    from medveil.imaging.windowing import to_display
-    from medveil.schemes.bundle import new_file
-    from medveil.schemes.visual import admission, carriers
-    from medveil.schemes.visual.scan import read_scan
+    from medveil.schemes.bundle import new_file, new_folder
+    from medveil.schemes.visual import carriers
+    from medveil.schemes.visual.scan import read_pages, read_verified
 
     known = b"" if session is None else read_bounded(session, MAX_SESSION)
-    share = read_scan(to_display(reader.read(page)), known)
-    statement = admission.check_consistent(share)
-    if share.envelope is None:
-        raise InputError("the page carries no proof: scan it again")
-    data = carriers.write("chunk", share.pixels, share.envelope.encode(), b"")
+    found = []
+    for path in pages:
+        for page in read_pages(path):
+            share, statement = read_verified(page, known)
+            proof = b"" if share.envelope is None else share.envelope.encode()
+            found.append((statement, carriers.write("chunk", share.pixels, proof, b"")))
+    if len(found) == 1:
+        names = [out]
+        with new_file(out, force=force) as working:
+            working.write_bytes(found[0][1])
+    else:
+        names = [out / f"part-{statement.index}.png" for statement, _ in found]
+        if len(set(names)) != len(names):
+            raise UsageError("two pages hold shares of one index: scan the pages of one picture together, each once")
+        with new_folder(out, force=force) as folder:
+            for name, (_, data) in zip(names, found, strict=True):
+                (folder / name.name).write_bytes(data)
+    read = [
+        {"output": str(name), "index": s.index, "threshold": s.threshold, "shares": s.shares}
+        for name, (s, _) in zip(names, found, strict=True)
+    ]
+    result = {"ok": True, "read": read, "exit": 0}
+
+    def text() -> None:
+        for one in read:
+            terminal.out.print(
+                f"{one['output']}: share {one['index']} of {one['shares']}, every pixel as its proof says"
+            )
+
+    terminal.emit(result, as_json=as_json, text=text)
+
+
+@group.command("carry")
+def carry(
+    share: Annotated[Path, typer.Argument(metavar="SHARE", help="A share file.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    carrier: Annotated[str, typer.Option(help="lsb, chunk, dicom or sidecar.")],
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write a share again with its proof elsewhere; refused where the proof does not confirm every pixel."""
+    from medveil.schemes.bundle import new_file
+    from medveil.schemes.visual import admission, carriers
+
+    read = read_share(share)
+    statement = admission.check_consistent(read)
+    if read.envelope is None:
+        raise RefusedError(f"{share} carries no proof: there is nothing to carry")
+    pixels, outside = carriers.render(carrier, read.plane, read.shape, read.envelope)
+    data = carriers.write(carrier, pixels, outside, read.layer)
+    beside = out.with_name(out.name + carriers.SIDECAR_SUFFIX)
+    if carrier == "sidecar":
+        with new_file(beside, force=force) as working:
+            working.write_bytes(outside)
     with new_file(out, force=force) as working:
         working.write_bytes(data)
-    result = {
-        "ok": True,
-        "output": str(out),
-        "index": statement.index,
-        "threshold": statement.threshold,
-        "shares": statement.shares,
-        "exit": 0,
-    }
-    text = f"{out}: share {statement.index} of {statement.shares}, every pixel as its proof says"
-    terminal.emit(result, as_json=as_json, text=lambda: terminal.out.print(text))
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """How shares are verified: by the owner's key, under a policy, or not at all."""
-
-    owner: OwnerKey | None = None
-    policy: Path | None = None
-    collateral: Path | None = None
-    sessions: tuple[Path, ...] = ()
-    insecure: bool = False
+    written = [str(out)] + [str(beside)] * (carrier == "sidecar")
+    result = {"ok": True, "outputs": written, "index": statement.index, "carrier": carrier, "exit": 0}
+    terminal.emit(
+        result,
+        as_json=as_json,
+        text=lambda: terminal.out.print(f"{' and '.join(written)}: share {statement.index} of {statement.shares}"),
+    )
 
 
 @group.command("restore")
@@ -115,6 +170,9 @@ def restore(
     ],
     out: Annotated[Path, typer.Option("--out", help="The PNG to write; for a tree, the folder.")],
     key: Annotated[Path | None, typer.Option("--key", help="The owner's key file: verifies by the manifest.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="With --key, where it does not lie beside the shares.")
+    ] = None,
     policy: Annotated[
         Path | None, typer.Option("--policy", help="An attestation policy: verifies without key.")
     ] = None,
@@ -123,128 +181,115 @@ def restore(
     insecure: Annotated[
         bool, typer.Option("--insecure-unverified", help="Verify nothing; the picture is marked.")
     ] = False,
-    method: Annotated[str, typer.Option(help="stack, xor or descreen.")] = "descreen",
+    original: Annotated[
+        bool, typer.Option("--original", help="Write the original file from the lossless layer, not the picture.")
+    ] = False,
+    method: Annotated[str, typer.Option(help="stack, xor, count or descreen.")] = "descreen",
+    sigma: Annotated[float, typer.Option(help="Low-pass of descreen, in pixels.")] = 1.5,
     force: Force = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip pictures that are there already.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the picture that verified shares show. It is never the original: medveil restore gives that.
+    """Write the picture that verified shares show: a halftone, not for diagnosis. --original gives the file itself.
 
-    A tree of folders, as medveil protect makes it of a folder with one folder a class, keeps its shape.
+    A tree of folders, as medveil protect makes it of a folder with one folder a class, keeps its shape; there, shares
+    that are refused are named and the others go on.
     """
     if sum((key is not None, policy is not None, insecure)) != 1:
         raise UsageError("say how to verify: exactly one of --key, --policy and --insecure-unverified")
-    if (policy is None) != (collateral is None):
-        raise UsageError("--policy and --collateral belong together")
-    trust = Trust(None if key is None else open_owner(key), policy, collateral, tuple(session or ()), insecure)
-    written, findings = [], []
-    for files, target in jobs(sources, out):
-        found = restore_one(files, target, trust, method, force=force)
-        findings += found
-        written.append(str(target))
-    code = terminal.exit_code(findings)
-    result = {
-        "ok": True,
-        "outputs": written,
-        "method": method,
-        "findings": [finding.as_dict() for finding in findings],
-        "exit": code,
-    }
-
-    def text() -> None:
-        terminal.out.print(f"{out}: {len(written)} picture{'s' * (len(written) != 1)} by {method}, not for diagnosis")
-        show(findings)
-
-    terminal.emit(result, as_json=as_json, text=text)
-    terminal.finish(code)
-
-
-def jobs(sources: Sequence[Path], out: Path) -> Iterator[tuple[list[Path], Path]]:
-    """Give the share files of each picture and the file to write."""
-    from medveil.schemes.bundle import part_files
-
-    if any(source.is_dir() for source in sources):
-        if len(sources) != 1:
-            raise UsageError("give either share files of one picture or one folder")
-        (root,) = sources
-        if own := list(part_files(root).values()):
-            yield own, out
-            return
-        folders = sorted({path.parent for path in root.rglob("part-*") if path.is_file()})
-        if not folders:
-            raise InputError(f"{root} holds no parts, neither itself nor below: give what protect wrote")
-        for folder in folders:
-            relative = folder.relative_to(root)
-            yield list(part_files(folder).values()), out / relative.with_name(relative.name + ".png")
-        return
-    yield list(sources), out
-
-
-def restore_one(files: list[Path], target: Path, trust: Trust, method: str, *, force: bool) -> list[Finding]:
-    """Write one picture and return what was noticed."""
-    from medveil.imaging import raster
-    from medveil.schemes.bundle import new_file
-    from medveil.schemes.visual.restoring import visual_image
-
-    admitted = admit(files, trust)
-    image = visual_image(admitted, method)
-    with new_file(target, force=force) as working:
-        working.write_bytes(raster.encode_png(image.pixels[0]))
-    return list(admitted.findings)
-
-
-def admit(files: list[Path], trust: Trust) -> Admitted:
-    """Verify the share files of one picture as the options say."""
-    from medveil.schemes.visual import admission
-
-    if trust.owner is not None:
-        return _admit_by_key(files, trust.owner)
-    shares = [read_share(path) for path in files]
-    if trust.insecure:
-        return admission.insecurely(shares)
-    from medveil.attestation.files import find_collateral
+    if (policy is None) != (collateral is None) or (manifest is not None and key is None):
+        raise UsageError("--policy and --collateral belong together, and --manifest to --key")
+    if original and insecure:
+        raise UsageError("nothing unverified is handed out as an original: give --key, or --policy with --collateral")
     from medveil.attestation.policy import load_policy
 
-    if trust.policy is None or trust.collateral is None:
-        raise UsageError("--policy and --collateral belong together")
-    now, folder = int(time.time()), trust.collateral
-
-    def collateral(evidence: Any) -> Any:
-        return find_collateral(folder, evidence, now)
-
-    sessions = [read_session(path) for path in trust.sessions]
-    return admission.by_attestation(
-        shares, load_policy(trust.policy), collateral=collateral, now=now, sessions=sessions
+    trust = Trust(
+        None if key is None else open_owner(key),
+        manifest,
+        None if policy is None else load_policy(policy),
+        collateral,
+        tuple(read_session(path) for path in session or ()),
     )
+    todo = list(jobs(sources, out, original=original))
+    taken = [job.target for job in todo if job.target.exists()]
+    if taken and not (force or resume):
+        raise OutputExistsError(f"{taken[0]} exists already: pass --resume to skip what is done, or --force")
+    if len(todo) > 1 and manifest is not None:
+        raise UsageError("one manifest vouches for one picture: leave --manifest out for a tree")
+    done = _Done()
+    for number, job in enumerate(todo, start=1):
+        if resume and job.target.exists():
+            done.skipped.append(str(job.target))
+            continue
+        with terminal.progress(f"{number}/{len(todo)} {job.target.name}", quiet=as_json):
+            done.take(job, trust, len(todo) == 1, original=original, method=method, sigma=sigma, force=force)
+    done.report(out, "the original" if original else f"{method}, not for diagnosis", as_json=as_json)
 
 
-def _admit_by_key(files: list[Path], owner: OwnerKey) -> Admitted:
-    from medveil.schemes import bundle
-    from medveil.schemes.visual.secret import OwnerRecord
+class _Done:
+    """What came of the pictures so far."""
 
-    record, secret = bundle.open_manifest(bundle.read_manifest(files[0].parent), owner)
-    if record.scheme != "visual":
-        raise UsageError(f"the parts are of scheme {record.scheme}: use medveil restore")
-    parts, _ = record.match(bundle.read_parts(files[0].parent))
-    return OwnerRecord.unpack(secret.data).admit(parts)
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self.skipped: list[str] = []
+        self.findings: list[Finding] = []
+        self.refused: list[tuple[str, MedveilError]] = []
+
+    def take(self, job: Job, trust: Trust, only: bool, **options: Any) -> None:
+        """Restore one picture; a refusal ends everything only where it is the only one."""
+        try:
+            self.findings += restore_one(job, trust, **options)
+        except (RefusedError, UnrecoverableError, InputError, UnsupportedError) as error:
+            if only:
+                raise
+            self.refused.append((str(job.files[0].parent), error))
+            return
+        self.written.append(str(job.target))
+
+    def report(self, out: Path, how: str, *, as_json: bool) -> None:
+        """Print everything and end with the exit code of the first refusal, or of the findings."""
+        code = self.refused[0][1].exit_code if self.refused else terminal.exit_code(self.findings)
+        result = {
+            "ok": not self.refused,
+            "outputs": self.written,
+            "skipped": self.skipped,
+            "refused": [{"input": w, "error": type(e).__name__, "message": str(e)} for w, e in self.refused],
+            "findings": [finding.as_dict() for finding in self.findings],
+            "exit": code,
+        }
+
+        def text() -> None:
+            there = f", {len(self.skipped)} there already" if self.skipped else ""
+            terminal.out.print(f"{out}: {len(self.written)} picture{'s' * (len(self.written) != 1)}{there}: {how}")
+            show(list(dict.fromkeys(self.findings)))
+            for where, error in self.refused:
+                terminal.err.print(f"refused: {where}: {error}")
+
+        terminal.emit(result, as_json=as_json, text=text)
+        terminal.finish(code)
 
 
-def read_share(path: Path) -> ShareFile:
-    """Read a share file, with its sidecar where one lies beside it."""
-    from medveil.attestation.files import read_bounded
-    from medveil.schemes.visual import carriers
-    from medveil.schemes.visual.envelope import MAX_ENVELOPE
+def restore_one(job: Job, trust: Trust, *, original: bool, method: str, sigma: float, force: bool) -> Sequence[Finding]:
+    """Write one picture, or the original, and return what was noticed."""
+    from medveil.imaging import raster
+    from medveil.schemes.bundle import new_file
+    from medveil.schemes.visual.restoring import restore as restore_original
+    from medveil.schemes.visual.restoring import visual_image
 
-    beside = path.with_name(path.name + carriers.SIDECAR_SUFFIX)
-    sidecar = read_bounded(beside, MAX_ENVELOPE) if beside.is_file() else None
-    return carriers.read(read_bounded(path, _MAX_FILE), sidecar)
-
-
-def read_session(path: Path) -> Session:
-    """Read a signing session's file."""
-    from medveil.attestation.files import read_bounded
-    from medveil.attestation.session import MAX_SESSION, Session
-
-    return Session.decode(read_bounded(path, MAX_SESSION))
+    admitted = trust.admit(job)
+    if original:
+        restored = restore_original(admitted)
+        if not restored.exact:
+            raise RefusedError(
+                "there is no original to give: the shares were dealt without, or only a simulator vouches for them and "
+                "their owner's key is needed"
+            )
+        data, findings = file_bytes(restored, job.target.suffix), restored.findings
+    else:
+        data, findings = raster.encode_png(visual_image(admitted, method, sigma).pixels[0]), admitted.findings
+    with new_file(job.target, force=force) as working:
+        working.write_bytes(data)
+    return findings
 
 
 def add_to(app: typer.Typer) -> None:

@@ -71,7 +71,7 @@ def test_a_bad_scan_is_refused_not_guessed() -> None:
     with pytest.raises(InputError):
         read_scan(page.astype(np.uint16))
     with pytest.raises(LimitError):
-        read_scan(np.broadcast_to(np.uint8(255), (1 << 15, 1 << 14)))
+        read_scan(np.broadcast_to(np.uint8(255), (1 << 15, 1 << 15)))
 
 
 def test_the_pdf_has_a_page_a_share() -> None:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Final
 
 from medveil.attestation.appraisal import Evidence, EvidenceKind
@@ -37,15 +37,15 @@ class Admitted:
     mark: what must stand on whatever is recovered; empty where nothing must.
     """
 
-    key: object = field(repr=False)
+    key: InitVar[object]
     shares: dict[int, ShareFile] = field(repr=False)
     statement: Statement
     findings: tuple[Finding, ...] = ()
     mark: str = ""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, key: object) -> None:
         """Raise InputError where anything but this module makes one."""
-        if self.key is not _MADE_HERE:
+        if key is not _MADE_HERE:
             raise InputError("recovery takes verified shares only: verify them, or ask for it insecurely")
 
 

@@ -36,7 +36,10 @@ def restore(admitted: Admitted, method: str = "descreen") -> Restored:
     if lossless.LABEL in statement.commitments and not admitted.mark:
         layers = {index: share.layer for index, share in admitted.shares.items() if share.layer}
         if len(layers) < statement.threshold:
-            raise TamperedError("shares lack the lossless layer that they were dealt with: it was taken out")
+            raise TamperedError(
+                f"{len(layers)} of {statement.threshold} needed shares have their part of the original file: it was "
+                "left behind or changed; bring the files that were written, or take the picture that the shares show"
+            )
         image, changed = lossless.join(layers, statement)
         said = tuple(
             Finding(FindingKind.TAMPER, f"the lossless layer of part {i} was changed", i) for i in sorted(changed)

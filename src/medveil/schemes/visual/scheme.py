@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from medveil.crypto.prg import SYSTEM, Randomness
 from medveil.errors import InputError, RefusedError, UnrecoverableError, UnsupportedError, UsageError
 from medveil.imaging.image import MedicalImage, OpaqueFile
@@ -36,6 +39,7 @@ _CLAIM: Final = Claim(
     notes="the halftone is lossy; the original comes from the lossless layer. Shares tell the picture's dimensions",
 )
 _SESSION_LIFE: Final = 3600
+_LONGEST: Final = 1 << 16
 
 
 class Visual(Scheme):
@@ -44,7 +48,8 @@ class Visual(Scheme):
     threshold: (k, n), 2 <= k <= n <= 8. halftone: floyd-steinberg, jarvis, stucki or void-and-cluster.
     carrier: lsb, chunk, dicom, or auto (lsb where the proof fits, else chunk). lossless: whether the shares also
     carry the original file. proof: session, compact or quote. recovery: stack, xor, count or descreen, for restoring
-    without the lossless layer. frame: which frame the picture shows (0-based). provider: gramine, tsm, simulated, or a
+    without the lossless layer. frame: which frame the picture shows (0-based). longest_side: of the picture in
+    pixels, for print; a larger one is shrunk, the lossless layer is not. provider: gramine, tsm, simulated, or a
     Provider; platform: the file of a simulated platform, a fresh one where none is given. signer: a session that
     signs instead of a new one. dealer: the dealer's key. context: 32 bytes that the statements bind.
     """
@@ -63,6 +68,7 @@ class Visual(Scheme):
         proof: str = "session",
         recovery: str = "descreen",
         frame: int = 0,
+        longest_side: int | None = None,
         provider: str | Provider = "simulated",
         platform: str | Path | None = None,
         signer: SessionSigner | None = None,
@@ -81,10 +87,13 @@ class Visual(Scheme):
             known = ", ".join(("auto", *carriers.CARRIERS))
             raise InputError(f"there is no carrier {carrier!r} for a whole part: choose one of {known} but sidecar")
         recoveries.check_method(recovery, *threshold)
+        if longest_side is not None and not 1 <= longest_side <= _LONGEST:
+            raise InputError(f"a longest side of {longest_side} pixels makes no picture: choose 1 to {_LONGEST}")
         if signer is not None and proof != "session":
             raise UsageError("a signing session signs proofs of the form session only")
         self.threshold, self.halftone, self.carrier, self.proof = threshold, halftone, carrier, proof
         self.lossless, self.recovery, self.frame, self.context = lossless, recovery, frame, context
+        self.longest_side = longest_side
         self.provider, self.platform, self.signer, self.dealer = provider, platform, signer, dealer
         self.claim = replace(_CLAIM, threshold=threshold, lossless=lossless)
 
@@ -105,7 +114,8 @@ class Visual(Scheme):
         if isinstance(image, OpaqueFile):
             raise UnsupportedError("visual cryptography shows pictures: protect other files with the scheme sealed")
         regions.check(roi, image)
-        shown = to_display(image, frame=self.frame)
+        full = to_display(image, frame=self.frame)
+        shown = _shrink(full, self.longest_side)
         if shown.size > carriers.MAX_SAMPLES:
             raise UnsupportedError(f"a picture of {shown.size} samples is larger than shares may be")
         k, n = self.threshold
@@ -129,17 +139,20 @@ class Visual(Scheme):
         )
         statements = [plan.statement(i + 1, planes[i]) for i in range(n)]
         signed, simulated = self._sign(statements)
-        parts, contents = [], []
+        parts = []
         for i in range(n):
             carrier = self._carrier(signed.envelopes[i], shown.size)
             pixels, outside = carriers.render(carrier, planes[i], shown.shape, signed.envelopes[i], rng)
             data = carriers.write(carrier, pixels, outside, layers[i])
-            contents.append(secret.content_digest(carriers.ShareFile(pixels, signed.envelopes[i], layers[i])))
             media_type = "application/dicom" if carrier == "dicom" else "image/png"
             parts.append(Part(i + 1, data, media_type, carriers.SUFFIX[carrier]))
         files = tuple(secret.file_digest(part.data) for part in parts)
-        record = secret.OwnerRecord(statements[0], files, tuple(contents), self.recovery)
-        return Protected(tuple(parts), Secret(self.name, record.pack()), signed.chain, _marks(simulated=simulated))
+        stated = tuple(statement.digest for statement in statements)
+        record = secret.OwnerRecord(
+            statements[0], files, stated, tuple(map(secret.layer_digest, layers)), self.recovery
+        )
+        findings = _marks(simulated=simulated) + self._losses(image, full.shape, shown.shape)
+        return Protected(tuple(parts), Secret(self.name, record.pack()), signed.chain, findings)
 
     def restore(self, parts: Sequence[Part | bytes], secret: Secret) -> Restored:
         """Check the parts against the owner's secret and give the original back, or the picture without a layer.
@@ -187,6 +200,21 @@ class Visual(Scheme):
             raise UsageError(f"the secret belongs to scheme {given.scheme!r}: restore with that scheme")
         return OwnerRecord.unpack(given.data)
 
+    def _losses(self, image: MedicalImage, full: tuple[int, ...], shown: tuple[int, ...]) -> tuple[Finding, ...]:
+        """Say what the picture of the shares has not, beyond being a halftone, and where it is."""
+        lost = []
+        if image.bits_stored > 8 or image.pixels.dtype.kind == "f":
+            lost.append(f"its {image.bits_stored} bits were windowed to 8")
+        if full != shown:
+            lost.append(f"it was shrunk from {full[1]} x {full[0]} to {shown[1]} x {shown[0]} pixels")
+        if image.frames > 1:
+            lost.append(f"it shows frame {self.frame + 1} of {image.frames}")
+        if not lost:
+            return ()
+        kept = "the lossless layer has everything" if self.lossless else "there is no lossless layer to keep the rest"
+        message = f"the picture of the shares is less than the image: {', '.join(lost)}; {kept}"
+        return (Finding(FindingKind.APPROXIMATE, message),)
+
     def _carrier(self, envelope: Envelope, samples: int) -> str:
         from medveil.schemes.visual import frame
 
@@ -227,6 +255,16 @@ class Visual(Scheme):
         if self.platform is not None:
             return SimulatedProvider(SimulatedPlatform.load(Path(self.platform)))
         return SimulatedProvider(SimulatedPlatform.create(int(time.time()) - 60))
+
+
+def _shrink(picture: npt.NDArray[np.uint8], longest_side: int | None) -> npt.NDArray[np.uint8]:
+    from medveil.imaging.resampling import resize
+
+    longest = max(picture.shape[:2])
+    if longest_side is None or longest <= longest_side:
+        return picture
+    rows, columns = (max(1, round(side * longest_side / longest)) for side in picture.shape[:2])
+    return resize(picture, rows, columns)
 
 
 def _marks(*, simulated: bool) -> tuple[Finding, ...]:

@@ -1,8 +1,9 @@
 """What the owner keeps of a set of shares: enough to recognise each of them, nothing that recovers the image alone.
 
-Canonical CBOR: {v, statement of share 1, session id, files: BLAKE3 of each part's bytes, contents: BLAKE3 of what each
-part holds}. The secret is not a key: k shares and a policy are enough without it; it is how the owner verifies his
-own shares without one.
+Canonical CBOR: {v, statement of share 1, files: BLAKE3 of each part's bytes, planes: the digest of each share as its
+statement has it, layers: BLAKE3 of each share's part of the original file, recovery}. The secret is not a key: k shares
+and a policy are enough without it; it is how the owner verifies his own shares without one, in whatever carrier they
+come back, on paper too. Its digests are not salted: whoever has it and one share can confirm a guess of the picture.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from medveil.crypto.hashing import tagged
 from medveil.errors import FormatError, MedveilError, RefusedError, TamperedError, UnrecoverableError
 from medveil.schemes.base import Finding, FindingKind, Part
 from medveil.schemes.visual import carriers
-from medveil.schemes.visual.admission import Admitted, by_secret, claimed
+from medveil.schemes.visual.admission import Admitted, by_secret, claimed, measure
 from medveil.schemes.visual.carriers import ShareFile
 
-_FIELDS: Final = {"v", "statement", "files", "contents", "recovery"}
+_FIELDS: Final = {"v", "statement", "files", "planes", "layers", "recovery"}
 _LIMIT: Final = 1 << 16
 
 
@@ -29,20 +30,19 @@ def file_digest(data: bytes) -> bytes:
     return tagged("visual share file", data)
 
 
-def content_digest(share: ShareFile) -> bytes:
-    """Return the digest of what a part holds, whatever its container: pixels, proof, layer."""
-    shape = canonical.encode(list(share.shape))
-    envelope = share.envelope.encode() if share.envelope else b""
-    return tagged("visual share content", shape, share.pixels.tobytes(), envelope, share.layer)
+def layer_digest(layer: bytes) -> bytes:
+    """Return the digest of a share's lossless layer."""
+    return tagged("visual share layer", layer)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerRecord:
-    """statement: of share 1. files, contents: digests by index - 1. recovery: how the picture is shown."""
+    """statement: of share 1. files, planes, layers: digests by index - 1. recovery: how the picture is shown."""
 
     statement: Statement
     files: tuple[bytes, ...]
-    contents: tuple[bytes, ...]
+    planes: tuple[bytes, ...]
+    layers: tuple[bytes, ...]
     recovery: str
 
     def pack(self) -> bytes:
@@ -52,7 +52,8 @@ class OwnerRecord:
                 "v": 1,
                 "statement": self.statement.encode(),
                 "files": list(self.files),
-                "contents": list(self.contents),
+                "planes": list(self.planes),
+                "layers": list(self.layers),
                 "recovery": self.recovery,
             }
         )
@@ -63,19 +64,23 @@ class OwnerRecord:
         fields = canonical.decode(data, limit=_LIMIT)
         if not isinstance(fields, dict) or set(fields) != _FIELDS or fields["v"] != 1:
             raise FormatError("the secret is not one of the visual scheme, or of an unknown version")
-        files, contents, raw, recovery = (fields[name] for name in ("files", "contents", "statement", "recovery"))
+        raw, recovery = fields["statement"], fields["recovery"]
         if not isinstance(raw, bytes) or not isinstance(recovery, str):
             raise FormatError("the secret's fields are not of their types: it was altered")
         statement = Statement.decode(raw)
-        for digests in (files, contents):
+        lists = [fields[name] for name in ("files", "planes", "layers")]
+        for digests in lists:
             whole = isinstance(digests, list) and len(digests) == statement.shares
             if not whole or not all(isinstance(d, bytes) and len(d) == 32 for d in digests):
                 raise FormatError("the secret does not name every share once: it was altered")
-        return cls(statement, tuple(files), tuple(contents), recovery)
+        files, planes, layers = (tuple(digests) for digests in lists)
+        return cls(statement, files, planes, layers, recovery)
 
-    def admit(self, parts: Sequence[Part | bytes]) -> Admitted:
+    def admit(self, parts: Sequence[Part | bytes | ShareFile], *, all_of_them: bool = True) -> Admitted:
         """Compare parts with what was written, and admit those that are the owner's own.
 
+        all_of_them: whether parts that were not given are missing. A share whose picture is right but whose lossless
+        layer is gone or changed is admitted without a layer.
         Raises TamperedError where none of them is, and UnrecoverableError where too few are.
         """
         found: dict[int, ShareFile] = {}
@@ -86,7 +91,8 @@ class OwnerRecord:
         if refusals and not found:
             raise TamperedError(f"none of the parts is one that was written: {refusals[0]}")
         accused = {finding.part for finding in findings}
-        missing = [i for i in range(1, self.statement.shares + 1) if i not in found and i not in accused]
+        wanted = range(1, self.statement.shares + 1) if all_of_them else ()
+        missing = [i for i in wanted if i not in found and i not in accused]
         findings += [Finding(FindingKind.MISSING, f"part {i} is not there", part=i) for i in missing]
         if len(found) < self.statement.threshold:
             why = f" ({refusals[0]})" if refusals else ""
@@ -97,33 +103,42 @@ class OwnerRecord:
 
     def _take(
         self,
-        part: Part | bytes,
+        part: Part | bytes | ShareFile,
         found: dict[int, ShareFile],
         findings: list[Finding],
         refusals: list[MedveilError],
     ) -> None:
         data, said = (part.data, part.index) if isinstance(part, Part) else (part, None)
         try:
-            index, share, rewritten = self._recognise(data)
+            index, share, told = self._recognise(data)
         except RefusedError as error:
             refusals.append(error)
             findings.append(Finding(FindingKind.TAMPER, f"a part is not what was written: {error}", part=said))
             return
         if said not in (None, index):
             findings.append(Finding(FindingKind.SWAPPED, f"part {said} is really part {index}", part=said))
-        if rewritten:
-            findings.append(Finding(FindingKind.MODIFIED, f"part {index} was stored again, without loss", part=index))
-        found[index] = share
+        if told is not None:
+            findings.append(told)
+        if index not in found or share.layer:
+            found[index] = share
 
-    def _recognise(self, data: bytes) -> tuple[int, ShareFile, bool]:
-        """Return the true index, the share, and whether its file was written again. Raises RefusedError."""
-        digest = file_digest(data)
-        if digest in self.files:
-            return self.files.index(digest) + 1, carriers.read(data), False
-        share = carriers.read(data)
-        content = content_digest(share)
-        if content in self.contents:
-            return self.contents.index(content) + 1, share, True
+    def _recognise(self, data: bytes | ShareFile) -> tuple[int, ShareFile, Finding | None]:
+        """Return the true index, the share, and what is to say of it. Raises RefusedError."""
+        if isinstance(data, bytes) and (digest := file_digest(data)) in self.files:
+            return self.files.index(digest) + 1, carriers.read(data), None
+        share = data if isinstance(data, ShareFile) else carriers.read(data)
+        plane = measure(share)[3]
+        if plane in self.planes:
+            index = self.planes.index(plane) + 1
+            if layer_digest(share.layer) == self.layers[index - 1]:
+                message = f"part {index} was stored again, without loss"
+                return index, share, Finding(FindingKind.MODIFIED, message, part=index)
+            bare = ShareFile(share.pixels, share.envelope, b"", share.reason)
+            if not share.layer:
+                message = f"part {index} has its picture only: its share of the original file was left behind"
+                return index, bare, Finding(FindingKind.MODIFIED, message, part=index)
+            message = f"the lossless layer of part {index} was changed: only its picture is used"
+            return index, bare, Finding(FindingKind.TAMPER, message, part=index)
         if share.envelope is not None and claimed(share).pairing != self.statement.pairing:
             raise TamperedError("it belongs to another image")
-        raise TamperedError("its pixels, proof or lossless layer were changed")
+        raise TamperedError("its pixels were changed")

@@ -31,6 +31,11 @@ MARK_GAP: Final = 0.5
 MAX_QR: Final = 1247
 """Most bytes of a QR code that readers take reliably from paper."""
 
+BY_HAND_MM: Final = 0.5
+"""Side of a pixel below which two transparencies cannot be laid on each other by hand."""
+DOTS_A_PIXEL: Final = 4
+"""Dots a pixel that a scan should have."""
+
 _MARGIN_MM: Final = 15.0
 _QR_MM: Final = 42.0
 _PAGE_MM: Final = (210.0, 297.0)
@@ -111,6 +116,18 @@ def pdf(shares: list[ShareFile]) -> bytes:
     return out.getvalue()
 
 
+def pixel_mm(rows: int, columns: int) -> float:
+    """Return the side of a share's pixel on the page, in millimetres."""
+    reach = mark_side(rows, columns) * (1 + MARK_GAP)
+    room = _PAGE_MM[0] - 2 * _MARGIN_MM, _PAGE_MM[1] - 3 * _MARGIN_MM - _QR_MM
+    return min(room[0] / (columns + 2 * reach), room[1] / (rows + 2 * reach))
+
+
+def scan_dpi(pixel: float) -> int:
+    """Return the dots an inch that a scan of pixels of that many millimetres needs, in steps of 50."""
+    return 50 * int(np.ceil(DOTS_A_PIXEL * 25.4 / pixel / 50))
+
+
 def _draw_page(canvas: Any, share: ShareFile, code: Any, mm: float) -> None:
     from reportlab.lib.utils import ImageReader
 
@@ -119,8 +136,8 @@ def _draw_page(canvas: Any, share: ShareFile, code: Any, mm: float) -> None:
     rows, columns = share.shape[:2]
     side = mark_side(rows, columns)
     reach = side * (1 + MARK_GAP)
-    room = (_PAGE_MM[0] - 2 * _MARGIN_MM) * mm, (_PAGE_MM[1] - 3 * _MARGIN_MM - _QR_MM) * mm
-    unit = min(room[0] / (columns + 2 * reach), room[1] / (rows + 2 * reach))  # points a pixel
+    pixel = pixel_mm(rows, columns)
+    unit = pixel * mm  # points
     left = (_PAGE_MM[0] * mm - columns * unit) / 2
     top = _PAGE_MM[1] * mm - _MARGIN_MM * mm - reach * unit
     picture = raster.encode_png((share.pixels >> 7) * np.uint8(255))
@@ -145,9 +162,15 @@ def _draw_page(canvas: Any, share: ShareFile, code: Any, mm: float) -> None:
         else ""
     )
     canvas.setFont("Helvetica", 9)
-    canvas.drawString(_MARGIN_MM * mm + (_QR_MM + 6) * mm, _MARGIN_MM * mm + 10 * mm, "visual cryptography share")
+    canvas.drawString(
+        _MARGIN_MM * mm + (_QR_MM + 6) * mm, _MARGIN_MM * mm + 10 * mm, "visual cryptography share, medveil"
+    )
     canvas.drawString(_MARGIN_MM * mm + (_QR_MM + 6) * mm, _MARGIN_MM * mm + 5 * mm, which)
-    canvas.drawString(_MARGIN_MM * mm + (_QR_MM + 6) * mm, _MARGIN_MM * mm, f"{rows} x {columns}, not for diagnosis")
+    canvas.drawString(
+        _MARGIN_MM * mm + (_QR_MM + 6) * mm,
+        _MARGIN_MM * mm,
+        f"{columns} x {rows} pixels of {pixel:.2f} mm, scan at {scan_dpi(pixel)} dpi or more",
+    )
 
 
 def _draw_code(canvas: Any, code: Any, mm: float) -> None:
