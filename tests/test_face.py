@@ -26,6 +26,7 @@ def test_names_are_pinned() -> None:
         "OwnerKey",
         "Rectangle",
         "Vault",
+        "mpc",
         "protect",
         "read",
         "restore",
@@ -56,6 +57,7 @@ def _loaded_by(statement: str) -> set[str]:
         "import medveil",
         "import medveil.cli.main",
         "import medveil as mv\nfor name in mv.__all__: getattr(mv, name)",
+        "import medveil as mv\nmv.mpc.connect, mv.mpc.local",
     ],
 )
 def test_import_loads_no_extra(statement: str) -> None:

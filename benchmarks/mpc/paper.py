@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.mpc.programs import network
 from medveil.mpc.datasets import LabelledImages, load_arrays, load_image
-from medveil.mpc.local import local
+from medveil.mpc.local_servers import local
 from medveil.mpc.nn.network import LAYERS
 from medveil.mpc.nn.spec import INPUT
 from medveil.mpc.plain import PlainTraining

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medveil.mpc import certificates
-from medveil.mpc.local import free_ports
+from medveil.mpc.local_servers import free_ports
 from medveil.mpc.party import _tune_process
 from medveil.mpc.session import ComparisonForm, Session
 from medveil.mpc.transport.frames import LinkModel

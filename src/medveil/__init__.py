@@ -7,6 +7,8 @@
     parts, secret = mv.protect(image, scheme="sealed", threshold=(2, 4))
     restored = mv.restore(parts[:2], secret)          # .image, .findings, .tamper_map
     vault = mv.Vault.open("vault.toml", owner)        # directories, buckets, servers
+    with mv.mpc.connect("cluster.toml") as servers:   # three servers train on shares
+        run = servers.train(model, images, labels, epochs=15, lr=0.02)
 
 Names are imported when they are first used, so that `import medveil` is quick and loads no optional package.
 """
@@ -17,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medveil import mpc
     from medveil.crypto.keyfile import OwnerKey
     from medveil.errors import MedveilError
     from medveil.imaging.image import MedicalImage
@@ -33,6 +36,7 @@ __all__ = [
     "OwnerKey",
     "Rectangle",
     "Vault",
+    "mpc",
     "protect",
     "read",
     "restore",
@@ -46,6 +50,7 @@ _HOMES = {
     "OwnerKey": "medveil.crypto.keyfile",
     "Rectangle": "medveil.imaging.roi",
     "Vault": "medveil.vault",
+    "mpc": "medveil.mpc",
     "protect": "medveil.schemes.registry",
     "read": "medveil.imaging.reader",
     "restore": "medveil.schemes.registry",
@@ -58,7 +63,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'medveil' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = import_module(home) if home.endswith(f".{name}") else getattr(import_module(home), name)
     globals()[name] = value
     return value
 

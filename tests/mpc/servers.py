@@ -14,7 +14,7 @@ from medveil.errors import MedveilError, ProtocolError
 from medveil.mpc.certificates import make_certificates
 from medveil.mpc.client import Run, Servers
 from medveil.mpc.cluster import load_cluster, write_cluster
-from medveil.mpc.local import free_ports, start_party, stop, wait_until_ready
+from medveil.mpc.local_servers import free_ports, start_party, stop, wait_until_ready
 
 
 class Cluster:

@@ -226,7 +226,7 @@ def demo(
 ) -> None:
     """Start three servers here, train the paper's network on real chest X-rays, and lay plain training beside it."""
     from medveil.mpc.datasets import SAMPLE, load
-    from medveil.mpc.local import local
+    from medveil.mpc.local_servers import local
 
     learn, test = load(dataset or SAMPLE, _SIZE).split(0.7, seed=1)
     with local() as servers:
