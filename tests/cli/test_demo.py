@@ -28,6 +28,11 @@ def test_demo_gets_every_byte_back(medveil, folder: Path) -> None:  # type: igno
     assert len(pictures) >= 7 * 3
     for picture in pictures:
         assert read(base64.b64decode(picture)).pixels.size > 0
+    assert all(story["identical"] for story in done.json["shared"])
+    assert "refused before recovery" in page
+    assert "NOT REFUSED" not in page
+    for words in ("share 1", "stacked", "XOR", "a forged share 2"):
+        assert words in page
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     assert "tamper" in page
     assert "missing" in page

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medveil.cli import demo_watermark, terminal
+from medveil.cli import demo_visual, demo_watermark, terminal
 from medveil.cli.keys import Json
 from medveil.errors import UnrecoverableError
 
@@ -84,16 +84,20 @@ def demo(
     clean = not vault.verify().findings
     say.step("repaired", "every part is back in place and verifies" if clean else "parts are still missing")
     stories = demo_watermark.tell(say.step)
+    shared = demo_visual.tell(say.step)
     seconds = time.perf_counter() - started
-    studies = [_study_page(study) for study in told] + [story.study for story in stories]
+    studies = [_study_page(study) for study in told] + [s.study for s in stories] + [s.study for s in shared]
     page = _write_page(folder, studies, say.steps, seconds)
-    good = clean and all(study.equal for study in told) and all(story.equal for story in stories)
+    good = (
+        clean and all(study.equal for study in told) and all(s.equal for s in stories) and all(s.equal for s in shared)
+    )
     result = {
         "ok": good,
         "page": str(page),
         "seconds": round(seconds, 2),
         "studies": [{"name": s.name, "sha256": s.digest, "identical": s.equal} for s in told],
         "watermarked": [{"name": s.name, "blocks": s.blocks, "identical": s.equal} for s in stories],
+        "shared": [{"name": s.name, "identical": s.equal} for s in shared],
         "exit": 0 if good else UnrecoverableError.exit_code,
     }
     terminal.emit(
@@ -199,7 +203,8 @@ def _write_page(folder: Path, studies: list[Any], steps: list[tuple[str, str]], 
 
     page = Page(
         title="medveil: four clouds, one lost, one lying, every byte back",
-        lead=f"Three real studies sealed over four clouds, any 2 of 4 restore; two images in two shares each. "
+        lead=f"Three real studies sealed over four clouds, any 2 of 4 restore; two images in two shares each, "
+        f"two in shares that are seen by eye. "
         f"This run took {seconds:.1f} s.",
         steps=steps,
         studies=studies,
