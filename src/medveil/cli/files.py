@@ -52,6 +52,7 @@ def protect(
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise OutputExistsError(f"{taken[0]}{more} exists already: pass --resume to skip what is done, or --force")
     owner = open_owner(key)
+    instance = of_owner(instance, owner)
     done = []
     noticed: list[Finding] = []
     for number, (source, target) in enumerate(jobs, start=1):
@@ -65,16 +66,27 @@ def protect(
             {"input": str(source), "output": str(target), "skipped": False, "findings": [f.as_dict() for f in findings]}
         )
 
-    one_way = instance.claim.one_way
+    claim = instance.claim
 
     def text() -> None:
         for entry in done:
             terminal.out.print(f"{entry['output']}{'  (was there already)' if entry['skipped'] else ''}")
-        if one_way:
+        if claim.one_way:
             terminal.err.print(f"note: {scheme} is one-way: nothing is ever decrypted, so keep the originals")
+        elif not (claim.lossless and claim.secure):
+            worth = ("" if claim.lossless else "LOSSY, ") + ("" if claim.secure else "NOT SECURE, ")
+            terminal.err.print(f"note: {scheme} is {worth}{claim.notes}")
         show(list(dict.fromkeys(noticed)))  # what many files have in common stands once
 
-    result = {"ok": True, "scheme": scheme, "one_way": one_way, "files": done, "exit": terminal.CLEAN}
+    said = {"lossless": claim.lossless, "secure": claim.secure, "notes": claim.notes}
+    result = {
+        "ok": True,
+        "scheme": scheme,
+        "claim": said,
+        "one_way": claim.one_way,
+        "files": done,
+        "exit": terminal.CLEAN,
+    }
     terminal.emit(result, as_json=as_json, text=text)
 
 
@@ -275,6 +287,13 @@ def scheme_of(bundle: Path) -> str:
     return "sealed"
 
 
+def of_owner(scheme: Scheme, owner: OwnerKey) -> Scheme:
+    """Return the scheme ready for this owner's images, where it needs its owner for that."""
+    from medveil.schemes.bundle import OwnerScheme
+
+    return scheme.for_owner(owner) if isinstance(scheme, OwnerScheme) else scheme
+
+
 def lossy(bundle: Path) -> bool:
     """Whether the scheme of a folder of parts gives approximations by design."""
     from medveil.schemes import registry
@@ -292,8 +311,6 @@ def protect_one(
     if isinstance(scheme, folders.FolderScheme):
         with folders.new_folder(target, force=force) as folder:
             return scheme.protect_folder(source, folder, owner=owner, roi=roi, progress=progress)
-    if isinstance(scheme, folders.OwnerScheme):
-        scheme = scheme.for_owner(owner)
     protected = scheme.protect(reader.read(source), roi=roi)
     folders.write(target, protected, scheme, owner=owner, force=force)
     return protected.findings

@@ -50,6 +50,7 @@ _GROUPS = (
     "attest",
     "visual",
     "mpc",
+    "deep",
     "config",
 )
 for _group in _GROUPS:

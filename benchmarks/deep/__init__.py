@@ -1,0 +1,1 @@
+"""Deep-learning encryption: trains the public sample keys, and fills the tables of docs/schemes/deep.md."""

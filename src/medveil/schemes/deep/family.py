@@ -1,0 +1,3 @@
+"""The schemes of this room; nothing here imports torch."""
+
+MEMBERS = ("invertible",)
