@@ -12,8 +12,8 @@ import pytest
 import medveil as mv
 
 EXTRAS = (
-    "cv2", "dcap_qvl", "dicomanonymizer", "dicomweb_client", "highdicom", "matplotlib", "monai", "nibabel",
-    "obstore", "paramiko", "psycopg", "pyarrow", "pynetdicom",
+    "c2pa", "cv2", "dcap_qvl", "dicomanonymizer", "dicomweb_client", "highdicom", "matplotlib", "monai", "nibabel",
+    "obstore", "paramiko", "psycopg", "pyarrow", "pynetdicom", "pypdfium2",
     "ray", "reportlab", "scipy", "sklearn", "torch", "torchmetrics", "webdav4",
 )  # fmt: skip
 

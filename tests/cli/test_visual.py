@@ -153,6 +153,26 @@ def test_every_carrier_can_be_changed_to(
         assert not (tmp_path / "c.png").exists()
 
 
+def test_a_c2pa_manifest_names_its_signer(medveil: Any, key: Path, tmp_path: Path) -> None:
+    pytest.importorskip("c2pa", reason="needs the extra c2pa")
+    from tests.schemes.visual.test_visual_c2pa import KEYS, authority, stored
+
+    credential, anchor = authority(KEYS["ED25519"]())
+    (tmp_path / "anchor.pem").write_bytes(anchor)
+    source = samples.path("us-breast-benign.png")
+    protect(medveil, key, source, tmp_path / "out", "--option", f"c2pa={stored(tmp_path, credential)}")
+    part, again = tmp_path / "out" / source.name / "part-1.png", tmp_path / "again.png"
+    done = medveil("visual", "c2pa", part, "--anchors", tmp_path / "anchor.pem", "--json")
+    assert (done.code, done.json["trusted"], done.json["signer"]) == (0, True, "its share signer")
+    assert medveil("visual", "c2pa", part).code == 10, "a valid signature of somebody"
+    assert medveil("visual", "carry", part, "--carrier", "chunk", "--out", again).code == 0
+    assert medveil("visual", "c2pa", again).code == 3, "it was left behind"
+    carry = ("visual", "carry", part, "--c2pa", tmp_path / "credential.pem", "--force", "--out", again, "--carrier")
+    assert medveil(*carry, "lsb").code == 0
+    assert medveil("visual", "c2pa", again, "--anchors", tmp_path / "anchor.pem").code == 0
+    assert medveil(*carry, "dicom").code == 2
+
+
 def scanned(pages: list[np.ndarray]) -> bytes:
     """Pages on a scanner's glass, as its PDF: turned, seen from the side, unsharp, noisy, with less contrast."""
     import cv2

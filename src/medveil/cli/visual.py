@@ -1,4 +1,4 @@
-"""`medveil visual`: shares on paper, back from paper, in another carrier, and the picture that shares show."""
+"""`medveil visual`: shares on paper, back from paper, and the picture that shares show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medveil.cli import terminal
+from medveil.cli import terminal, visual_carriers
 from medveil.cli.files import Force, file_bytes, show
 from medveil.cli.keys import Json, open_owner
 from medveil.cli.visual_shares import Job, Trust, jobs, read_session, read_share
@@ -127,39 +127,6 @@ def scan(
             )
 
     terminal.emit(result, as_json=as_json, text=text)
-
-
-@group.command("carry")
-def carry(
-    share: Annotated[Path, typer.Argument(metavar="SHARE", help="A share file.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
-    carrier: Annotated[str, typer.Option(help="lsb, chunk, dicom or sidecar.")],
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
-    """Write a share again with its proof elsewhere; refused where the proof does not confirm every pixel."""
-    from medveil.schemes.bundle import new_file
-    from medveil.schemes.visual import admission, carriers
-
-    read = read_share(share)
-    statement = admission.check_consistent(read)
-    if read.envelope is None:
-        raise RefusedError(f"{share} carries no proof: there is nothing to carry")
-    pixels, outside = carriers.render(carrier, read.plane, read.shape, read.envelope)
-    data = carriers.write(carrier, pixels, outside, read.layer)
-    beside = out.with_name(out.name + carriers.SIDECAR_SUFFIX)
-    if carrier == "sidecar":
-        with new_file(beside, force=force) as working:
-            working.write_bytes(outside)
-    with new_file(out, force=force) as working:
-        working.write_bytes(data)
-    written = [str(out)] + [str(beside)] * (carrier == "sidecar")
-    result = {"ok": True, "outputs": written, "index": statement.index, "carrier": carrier, "exit": 0}
-    terminal.emit(
-        result,
-        as_json=as_json,
-        text=lambda: terminal.out.print(f"{' and '.join(written)}: share {statement.index} of {statement.shares}"),
-    )
 
 
 @group.command("restore")
@@ -293,5 +260,6 @@ def restore_one(job: Job, trust: Trust, *, original: bool, method: str, sigma: f
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Add the commands of `medveil visual`."""
+    visual_carriers.add_to(group)
     app.add_typer(group, name="visual")

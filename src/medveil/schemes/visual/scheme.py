@@ -51,7 +51,8 @@ class Visual(Scheme):
     without the lossless layer. frame: which frame the picture shows (0-based). longest_side: of the picture in
     pixels, for print; a larger one is shrunk, the lossless layer is not. provider: gramine, tsm, simulated, or a
     Provider; platform: the file of a simulated platform, a fresh one where none is given. signer: a session that
-    signs instead of a new one. dealer: the dealer's key. context: 32 bytes that the statements bind.
+    signs instead of a new one. dealer: the dealer's key. context: 32 bytes that the statements bind. c2pa: a PEM file
+    of certificates and key (`c2pa_manifest.Credential`); PNG shares then also carry a C2PA manifest.
     """
 
     name: ClassVar[str] = "visual"
@@ -74,8 +75,9 @@ class Visual(Scheme):
         signer: SessionSigner | None = None,
         dealer: DealerKey | None = None,
         context: bytes = b"",
+        c2pa: str | Path | None = None,
     ) -> None:
-        from medveil.schemes.visual import carriers, signing
+        from medveil.schemes.visual import c2pa_manifest, carriers, signing
         from medveil.schemes.visual import halftone as halftones
         from medveil.schemes.visual import recovery as recoveries
         from medveil.schemes.visual.columns import columns
@@ -91,6 +93,9 @@ class Visual(Scheme):
             raise InputError(f"a longest side of {longest_side} pixels makes no picture: choose 1 to {_LONGEST}")
         if signer is not None and proof != "session":
             raise UsageError("a signing session signs proofs of the form session only")
+        if c2pa is not None and carrier == "dicom":
+            raise UsageError("C2PA manifests go on PNG shares: choose another carrier than dicom")
+        self.c2pa = None if c2pa is None else c2pa_manifest.Credential.load(Path(c2pa))
         self.threshold, self.halftone, self.carrier, self.proof = threshold, halftone, carrier, proof
         self.lossless, self.recovery, self.frame, self.context = lossless, recovery, frame, context
         self.longest_side = longest_side
@@ -108,7 +113,7 @@ class Visual(Scheme):
     def _protect(self, image: MedicalImage | OpaqueFile, roi: ROI, rng: Randomness) -> Protected:
         from medveil.imaging import roi as regions
         from medveil.imaging.windowing import to_display
-        from medveil.schemes.visual import carriers, lossless, secret, sharing, signing
+        from medveil.schemes.visual import c2pa_manifest, carriers, lossless, secret, sharing, signing
         from medveil.schemes.visual import halftone as halftones
 
         if isinstance(image, OpaqueFile):
@@ -144,6 +149,8 @@ class Visual(Scheme):
             carrier = self._carrier(signed.envelopes[i], shown.size)
             pixels, outside = carriers.render(carrier, planes[i], shown.shape, signed.envelopes[i], rng)
             data = carriers.write(carrier, pixels, outside, layers[i])
+            if self.c2pa is not None:
+                data = c2pa_manifest.embed(data, statements[i], self.c2pa)
             media_type = "application/dicom" if carrier == "dicom" else "image/png"
             parts.append(Part(i + 1, data, media_type, carriers.SUFFIX[carrier]))
         files = tuple(secret.file_digest(part.data) for part in parts)
