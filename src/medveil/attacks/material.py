@@ -6,7 +6,6 @@ alike.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,9 +37,9 @@ def seen(scheme: Scheme, picture: Array, part: int = 1) -> Array:
     return view(parts[part - 1], picture.shape)
 
 
-def takes_key(cls: type[Scheme]) -> bool:
-    """Whether a scheme takes one key for a whole data set (the option ``key``)."""
-    return "key" in inspect.signature(cls).parameters
+def takes_data_set_key(cls: type[Scheme]) -> bool:
+    """Whether a scheme takes one key for a whole data set (the class says so by ``data_set_key``)."""
+    return bool(getattr(cls, "data_set_key", False))
 
 
 def gather(
@@ -62,7 +61,8 @@ def gather(
 ) -> Material:
     """Encrypt `originals` with a registered scheme under fresh keys and return the material of an attack.
 
-    options: the scheme's; where it takes a data set key, one is drawn for all of `originals` and `known`.
+    options: as `Scheme.for_evaluation` takes them; a scheme that takes a data set key gets one for all of `originals`
+    and `known`.
     again: further encryptions of each of the first `again_images` images (all where None), each under fresh
     randomness and, where the scheme takes a key, a fresh key: this is what a data set sent twice shows.
     part: which part the adversary keeps. rng: where the drawn keys come from.
@@ -75,8 +75,8 @@ def gather(
     tick = progress or (lambda _done, _total: None)
 
     def fresh() -> Scheme:
-        key = {"key": rng.bytes(32)} if takes_key(cls) and "key" not in given else {}
-        return cls(**given, **key)
+        key = {"key": rng.bytes(32)} if takes_data_set_key(cls) and "key" not in given else {}
+        return cls.for_evaluation(**given, **key)
 
     def encrypt_public(picture: Array) -> Array:
         return seen(fresh(), picture, part)

@@ -49,6 +49,7 @@ class LearnableScheme(Scheme):
     """
 
     version: ClassVar[int] = 1
+    data_set_key: ClassVar[bool] = True  # the option `key` is one key for many images
     default_per: ClassVar[str]
 
     def __init__(self, *, key: bytes | None = None, per: str | None = None, grey: str = "one") -> None:
