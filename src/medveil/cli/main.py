@@ -51,6 +51,7 @@ _GROUPS = (
     "visual",
     "mpc",
     "deep",
+    "train",
     "config",
 )
 for _group in _GROUPS:

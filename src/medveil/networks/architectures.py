@@ -71,7 +71,7 @@ ARCHITECTURES = {
             "medveil.networks.monai_networks:densenet121",
             _dense_groups(),
             "class_layers.out",
-            "features",
+            "class_layers.relu",
             32,
         ),
         Architecture(

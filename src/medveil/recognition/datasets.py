@@ -33,7 +33,8 @@ class Dataset:
 
     images: uint8 (N, H, W, C). labels: int64 (N,) indices into `classes`. groups: N names that a split must not cut
     (patient, or cluster of near-duplicates). names: N file names. splits: N of train, test, validation or "".
-    sources: of an encrypted dataset, keyed digests of the plain images. notes: what was skipped or converted.
+    sources: of an encrypted dataset, keyed digests of the plain images. notes: what was skipped or converted. facts:
+    how the images were made (scheme and options of an encrypted dataset, `per_block`).
     """
 
     images: npt.NDArray[np.uint8]
@@ -95,6 +96,12 @@ class Dataset:
         """Return the same labels over other images (encrypted, restored, resized), with a note of what they are."""
         return replace(self, images=images, notes=(*self.notes, note))
 
+    def resized(self, size: int) -> Dataset:
+        """Return the images at size x size; the dataset itself where they have that size already."""
+        if self.images.shape[1:3] == (size, size):
+            return self
+        return replace(self, images=np.stack([resize(image, size, size) for image in self.images]))
+
     def subset(self, per_class: int, seed: int) -> Dataset:
         """Return at most `per_class` images of each class, chosen at random by `seed`, in their old order."""
         rng = np.random.Generator(np.random.PCG64(seed))
@@ -149,7 +156,8 @@ def load(
         gathering.add(entry)
         if progress is not None:
             progress(number, len(entries))
-    return gathering.dataset(root, listing.facts)
+    facts = {**listing.facts, **({"per_block": per_block} if per_block > 1 else {})}
+    return gathering.dataset(root, facts)
 
 
 class _Gathering:

@@ -212,7 +212,7 @@ def _card(train: Dataset, plan: TrainingPlan) -> ModelCard:
     channels = int(train.images.shape[3])
     raw = ModelCard(
         plan.model, train.classes, channels, (int(train.images.shape[1]), int(train.images.shape[2])), plan.input,
-        (0.0,) * channels, (1.0,) * channels, train.digest(), plan.seed,
+        (0.0,) * channels, (1.0,) * channels, train.digest(), plan.seed, int(train.facts.get("per_block", 1)),
     )  # fmt: skip
     sums, squares, count = np.zeros(channels), np.zeros(channels), 0
     for batch in torch.from_numpy(train.images).split(256):
@@ -245,6 +245,11 @@ def _precision(plan: TrainingPlan | None, device: Any) -> Any:
 def rank() -> int:
     """Return this process's number, 0 where there is one only."""
     return _rank()[0]
+
+
+def processes() -> int:
+    """Return how many processes train together."""
+    return _rank()[1]
 
 
 def _rank() -> tuple[int, int]:

@@ -33,7 +33,10 @@ def build(name: str, classes: int, channels: int = 3) -> Any:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a network was built and trained for; a model file carries it."""
+    """What a network was built and trained for; a model file carries it.
+
+    per_block: the images were thinned to one pixel of each block of that side before they came to `size`.
+    """
 
     model: str
     classes: tuple[str, ...]
@@ -44,6 +47,7 @@ class ModelCard:
     deviation: tuple[float, ...]
     data: str = ""
     seed: int = 0
+    per_block: int = 1
 
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Raise InputError where images of other channels or size are given to this network."""
@@ -126,14 +130,18 @@ def read_weights(path: Path) -> dict[str, Any]:
     except ImportError as e:
         raise MissingExtraError("reading weights", "learn") from e
     import pickle
+    import struct
+    import warnings
 
+    damaged = (OSError, SafetensorError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, EOFError)
     try:
         if path.suffix == ".safetensors":
             state: Any = load_file(str(path))
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # torch warns of pickles that it then refuses
+                state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("state_dict", state) if isinstance(state, dict) else state
-    except (OSError, SafetensorError, RuntimeError, ValueError, pickle.UnpicklingError, EOFError) as e:
+    except (*damaged, pickle.UnpicklingError, struct.error) as e:
         raise InputError(f"{path} holds no weights that can be read safely: give .safetensors or a state dict") from e
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise InputError(f"{path} holds no state dict: save the model's state_dict()")

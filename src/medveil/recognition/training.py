@@ -117,6 +117,7 @@ def train(
     seconds = time.monotonic() - started
     record = {
         "kind": "training",
+        "processes": loop.processes(),
         **_description(dataset, plan),
         "train": len(learn),
         "test": len(judged),
@@ -254,7 +255,7 @@ def _description(dataset: Dataset, plan: TrainingPlan) -> dict[str, Any]:
             "shape": list(dataset.images.shape[1:]),
             "classes": list(dataset.classes),
             "notes": list(dataset.notes),
-            **({"encrypted": dataset.facts} if dataset.facts else {}),
+            "facts": dataset.facts,
         },
         "environment": results.environment(),
     }

@@ -1,0 +1,134 @@
+"""The commands: a network trained on real pictures, in two processes too, predicts and explains; refusals in words."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medveil.errors import InputError, OutputExistsError
+from medveil.imaging.reader import read
+from medveil.recognition import distributed
+from medveil.recognition.reading import arrays
+
+pytest.importorskip("torch", reason="needs the extra learn")
+
+QUICK = ("--model", "small-cnn", "--epochs", "2", "--step", "2", "--size", "0")
+
+
+@pytest.fixture(scope="module")
+def digits(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 X-rays of PneumoniaMNIST as an .npz."""
+    images, labels = arrays(shared_data / "chest_xray_pneumoniamnist" / "train.npz")
+    chosen = np.concatenate([np.flatnonzero(labels == c)[:60] for c in (0, 1)])
+    path = tmp_path_factory.mktemp("digits") / "pneumonia.npz"
+    np.savez(path, images=images[chosen], labels=labels[chosen])
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    command = [sys.executable, "-m", "medveil", "train", str(digits), "--out", str(out), *QUICK]
+    subprocess.run(command, check=True, capture_output=True)
+    return out
+
+
+def test_train_predict_and_explain(medveil: Any, run: Path, shared_data: Path, tmp_path: Path) -> None:
+    record = json.loads((run / "results.json").read_text())
+    assert record["plan"]["model"] == "small-cnn"
+    pictures = sorted((shared_data / "chest_xray_nih" / "test" / "normal").glob("*.png"))[:2]
+    done = medveil("predict", run / "model.safetensors", *pictures, "--out", tmp_path / "p.csv", "--json")
+    assert done.code == 0, done.err
+    assert [round(sum(p["probabilities"].values()), 6) for p in done.json["predictions"]] == [1, 1]
+    with (tmp_path / "p.csv").open(newline="") as handle:
+        assert next(csv.reader(handle))[:2] == ["image", "class"]
+    refused = medveil("predict", run / "model.safetensors", *pictures, "--out", tmp_path / "p.csv")
+    assert refused.code == 2
+    model = f"plain={run / 'model.safetensors'}"
+    done = medveil("explain", *pictures, "--model", model, "--model", model, "--out", tmp_path / "cam.png", "--json")
+    assert done.code == 0, done.err
+    assert read(tmp_path / "cam.png").rows > 100
+    done = medveil("explain", *pictures, "--model", model, "--class", "lesion", "--out", tmp_path / "c.png")
+    assert done.code == 2
+    assert "has no class 'lesion'" in done.err
+
+
+def test_each_model_of_a_comparison_sees_its_own_version(
+    medveil: Any, run: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    picture = next((shared_data / "chest_xray_nih" / "test" / "normal").glob("*.png"))
+    model = str(run / "model.safetensors")
+    (tmp_path / "encrypted").mkdir()
+    command = ("explain", picture, "--model", model, "--model", model, "--encrypted", tmp_path / "encrypted")
+    refused = medveil(*command, "--out", tmp_path / "cam.png")
+    assert refused.code == 2
+    assert "has no version of" in refused.err
+    shutil.copyfile(picture, tmp_path / "encrypted" / picture.name)
+    assert medveil(*command, "--out", tmp_path / "cam.png").code == 0
+    refused = medveil("explain", picture, "--model", model, "--encrypted", tmp_path, "--out", tmp_path / "x.png")
+    assert "1 encrypted folders for 1 models" in refused.err
+
+
+def test_two_processes_train_one_network(digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "medveil", "train", str(digits), "--out", str(out), *QUICK, "--processes", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((out / "results.json").read_text())
+    assert record["processes"] == 2
+    assert record["curve"][1]["loss"] < record["curve"][0]["loss"]
+
+
+def test_what_a_process_refused_is_said_as_if_it_were_one(tmp_path: Path) -> None:
+    (tmp_path / "refusal-1").write_text("OutputExistsError\nthe folder holds a finished run")
+    error = distributed._refusal(tmp_path)
+    assert isinstance(error, OutputExistsError)
+    assert str(error) == "the folder holds a finished run"
+    with pytest.raises(InputError, match="give 2 to 64"):
+        distributed.run(1, print)
+
+
+def test_cross_validation_and_resuming(medveil: Any, digits: Path, tmp_path: Path) -> None:
+    command = ("train", digits, "--out", tmp_path / "cv", *QUICK, "--folds", "2", "--json")
+    first = medveil(*command)
+    assert first.code == 0, first.err
+    assert first.json["kind"] == "cross-validation"
+    assert medveil(*command).code == 2
+    again = medveil(*command, "--resume")
+    assert again.json["summary"] == first.json["summary"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "name a dataset to train on"),
+        (("--plan", "paper-001-table-2-quick"), "--plan needs --data"),
+        (("--plan", "nothing", "--data", "."), "there is no plan nothing"),
+    ],
+)
+def test_what_cannot_run_is_refused(medveil: Any, tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    done = medveil("train", "--out", tmp_path / "out", *options)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_refusals_about_data_and_models(medveil: Any, digits: Path, tmp_path: Path) -> None:
+    done = medveil("train", digits, "--out", tmp_path / "a", "--model", "densenet121", "--epochs", "1", "--size", "0")
+    assert done.code == 2
+    assert "too small for densenet121" in done.err
+    done = medveil("train", digits, "--out", tmp_path / "b", *QUICK, "--folds", "2", "--processes", "2")
+    assert done.code == 2
+    assert "cross-validation runs in one process" in done.err
+    done = medveil("predict", digits, digits)
+    assert done.code == 2
+    assert "not a model that medveil train wrote" in done.err
+    assert not (tmp_path / "b").exists()
