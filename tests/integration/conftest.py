@@ -2,6 +2,7 @@
 
 from tests.integration.servers.nginx import nginx
 from tests.integration.servers.openssh import openssh
+from tests.integration.servers.orthanc import orthanc
 from tests.integration.servers.swift import swift
 
-__all__ = ["nginx", "openssh", "swift"]
+__all__ = ["nginx", "openssh", "orthanc", "swift"]

@@ -70,7 +70,7 @@ def test_opens_remote_stores_without_connecting(table: dict[str, object]) -> Non
 BAD = {
     "no type": ({"name": "x"}, "has no type"),
     "type is no text": ({"type": 3, "name": "x"}, "has no type"),
-    "unknown type": ({"type": "floppy", "name": "x"}, "directory, memory, s3, sftp, webdav"),
+    "unknown type": ({"type": "floppy", "name": "x"}, "dicomweb, directory, memory, s3, sftp, webdav"),
     "a module that is no store": ({"type": "base", "name": "x"}, "no store of type"),
     "a path for a type": ({"type": "../x", "name": "x"}, "no store of type"),
     "unknown key": ({"type": "directory", "name": "x", "path": "p", "pth": "q"}, "pth: extra inputs"),
@@ -158,7 +158,7 @@ def test_another_package_adds_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     monkeypatch.setattr(registry, "entry_points", lambda group: tuple(points.values()))
     monkeypatch.setattr(EntryPoint, "load", lambda self: ThirdParty if self.name == "tape" else UsageError)
-    assert registry.names() == ("directory", "memory", "s3", "sftp", "webdav", "tape", "wrong")
+    assert registry.names() == ("dicomweb", "directory", "memory", "s3", "sftp", "webdav", "tape", "wrong")
     assert registry.load("tape") is ThirdParty
     with pytest.raises(ConfigError, match="not a subclass"):
         registry.load("wrong")

@@ -8,7 +8,8 @@ conformance suite:
 - A short read is never returned as if it were whole.
 - `delete` is idempotent: deleting what is not there is no error, so that a delete can be repeated.
 - `list` promises no order, and shows no unfinished object.
-- A name that is also a folder of another name is refused as taken by all stores but S3, which has no folders.
+- A name that is also a folder of another name is refused as taken by all stores but S3 and DICOMweb, which have no
+  folders.
 - Names are checked before any input or output.
 - Every store may be used from several threads at once.
 

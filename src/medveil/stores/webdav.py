@@ -9,23 +9,15 @@ or carry a random number. Redirects are refused, and TLS is verified always.
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import secrets
-import ssl
 import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import Field
-
 from medveil.errors import (
-    ConfigError,
     LimitError,
     MedveilError,
-    MissingExtraError,
     ObjectExistsError,
     ObjectMissingError,
     StoreError,
@@ -33,8 +25,9 @@ from medveil.errors import (
     StoreUnavailableError,
 )
 from medveil.stores.base import Source, Store, check_range, folders_of, short_read
+from medveil.stores.http import PASSING, HttpConfig, is_number, open_client, retry_after
 from medveil.stores.multistatus import Entry, MultistatusParser
-from medveil.stores.settings import StoreConfig, read_secret
+from medveil.stores.settings import StoreConfig
 
 if TYPE_CHECKING:
     import httpx
@@ -47,28 +40,12 @@ _ASK: Final = (
     b'<?xml version="1.0" encoding="utf-8"?>'
     b'<propfind xmlns="DAV:"><prop><resourcetype/><getcontentlength/></prop></propfind>'
 )
-_PASSING: Final = {408, 423, 425, 429, 500, 502, 503, 504}
 
 
-class WebDAVConfig(StoreConfig):
-    """A table of type ``webdav``.
-
-    url: of an existing folder. user with password_env or password_file for basic authentication, or token_env or
-    token_file for a bearer token. ca_file: certificates to trust instead of the system's. insecure_http: allow a
-    URL without TLS.
-    """
+class WebDAVConfig(HttpConfig):
+    """A table of type ``webdav``: see `HttpConfig`; url is of an existing folder."""
 
     type: Literal["webdav"]
-    url: Annotated[str, Field(pattern=r"^https?://[^/@?#\s]+(/[^?#\s]*)?$", max_length=1000)]
-    user: str | None = None
-    password_env: str | None = None
-    password_file: Path | None = None
-    token_env: str | None = None
-    token_file: Path | None = None
-    ca_file: Path | None = None
-    insecure_http: bool = False
-    connect_timeout: Annotated[float, Field(gt=0, le=600)] = 10.0
-    idle_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
 
 
 class WebDAVStore(Store):
@@ -90,33 +67,7 @@ class WebDAVStore(Store):
 
         Raises ConfigError where a secret or TLS is missing, and MissingExtraError without httpx.
         """
-        try:
-            import httpx
-        except ImportError:
-            raise MissingExtraError("a store of type webdav", "clouds") from None
-        if config.url.startswith("http:") and not config.insecure_http:
-            raise ConfigError(f"store {config.name!r} has a URL without TLS: use https, or say insecure_http = true")
-        password = read_secret(f"password of store {config.name!r}", env=config.password_env, file=config.password_file)
-        token = read_secret(f"token of store {config.name!r}", env=config.token_env, file=config.token_file)
-        if (password is None) != (config.user is None) or (password and token):
-            raise ConfigError(f"store {config.name!r} needs a user with a password, or a token, or neither")
-        headers = {"Accept-Encoding": "identity"}
-        if token:
-            headers["Authorization"] = f"Bearer {token.get_secret_value()}"
-        try:
-            context = ssl.create_default_context(cafile=config.ca_file)
-        except OSError as error:
-            raise ConfigError(
-                f"store {config.name!r}: ca_file cannot be used: {error.strerror or 'no certificate'}"
-            ) from None
-        client = httpx.Client(
-            auth=(config.user, password.get_secret_value()) if config.user and password else None,
-            headers=headers,
-            verify=context,
-            follow_redirects=False,
-            timeout=httpx.Timeout(config.idle_timeout, connect=config.connect_timeout),
-        )
-        return cls(client, config.url, config.name, config.provider)
+        return cls(open_client(config), config.url, config.name, config.provider)
 
     def _shut(self) -> None:
         self._client.close()
@@ -205,9 +156,9 @@ class WebDAVStore(Store):
             unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
             span, _, total = rest.partition("/")
             first = span.partition("-")[0]
-            if unit == "bytes" and _number(first) and _number(total):
+            if unit == "bytes" and is_number(first) and is_number(total):
                 return int(first), int(total)
-        elif _number(length := answer.headers.get("Content-Length", "")):
+        elif is_number(length := answer.headers.get("Content-Length", "")):
             return 0, int(length)
         raise StoreError(f"store {self.name} does not say how long {name} is")
 
@@ -357,26 +308,12 @@ class WebDAVStore(Store):
             return StoreFullError(f"store {self.name} has no room for {name}: make room or raise the quota")
         if status == 413:
             return StoreFullError(f"store {self.name} takes no object as large as {name}: raise its limit")
-        if status in _PASSING:
+        if status in PASSING:
             return StoreUnavailableError(
                 f"store {self.name} cannot answer for {name} now (status {status})",
-                retry_after=_retry_after(answer.headers.get("Retry-After", "")),
+                retry_after=retry_after(answer.headers.get("Retry-After", "")),
             )
         return StoreError(f"store {self.name} refused {name} (status {status})")
-
-
-def _number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 19
-
-
-def _retry_after(value: str) -> float | None:
-    """Return the seconds to wait of a Retry-After header: a number, or a date (RFC 9110, section 10.2.3)."""
-    if _number(value):
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
 
 
 STORE = WebDAVStore
