@@ -6,9 +6,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP  := $(VENV)/.stamps
+VENV_SPU := .venv-spu
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-quick lint bench docs format clean system-packages
+.PHONY: demo test test-quick lint bench bench-mpc docs format clean system-packages
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -52,6 +53,16 @@ bench: $(STAMP)/dev  ## measure the figures of docs/benchmarks.md, peers in the 
 	@scripts/system-packages bench
 	$(BIN)/python -m benchmarks
 
+$(VENV_SPU)/.ready: benchmarks/mpc/spu-requirements.txt
+	@echo "installing SPU, the peer of the three-server computation, into $(VENV_SPU)"
+	@test -x $(VENV_SPU)/bin/python || $(PYTHON) -m venv $(VENV_SPU)
+	@$(VENV_SPU)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+bench-mpc: $(STAMP)/dev $(VENV_SPU)/.ready  ## measure the figures of docs/mpc.md beside SPU (about 15 minutes)
+	$(BIN)/python -m benchmarks.mpc --spu $(VENV_SPU)/bin/python --truncations 100000000 \
+	  --out docs/results/mpc/benchmark.json
+
 docs: $(STAMP)/dev  ## check that the documentation tells the truth and write the generated parts
 	$(BIN)/python -m pytest tests/docs
 
@@ -60,4 +71,4 @@ format: $(STAMP)/dev
 	$(BIN)/ruff format src tests benchmarks vectors
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV_SPU) .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,18 +9,17 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.mpc import processes
+from benchmarks.measure import machine
+from benchmarks.mpc import processes, wan
 from benchmarks.mpc.programs import Figure, Operations, PaperNetwork, Truncations
 from medveil.mpc import ring, ring_ifma
-
-WAN = (0.04425, 220e6 / 8)
 
 
 def gemm_rate() -> dict[str, float]:
@@ -67,61 +66,85 @@ def conv_rate() -> dict[str, float]:
     return found
 
 
-def spu(python: str, job: str, repeats: int) -> dict[str, Any]:
+def spu(python: str, job: str, repeats: int, *, over_wan: bool = False) -> dict[str, Any]:
     """Run one job of SPU in its own environment."""
     script = str(Path(__file__).parent / "spu_peer.py")
-    done = subprocess.run([python, script, job, str(repeats)], capture_output=True, text=True, timeout=900, check=False)
+    command = [python, script, job, str(repeats), *(["wan"] if over_wan else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return json.loads(lines[-1]) if lines else {"job": job, "failed": done.stderr[-300:]}
+    if not lines:
+        return {"failed": done.stderr[-300:]}
+    found = json.loads(lines[-1])
+    return {"seconds": min(found["seconds"]), **found}
 
 
 def merged(parties: list[dict[str, Figure]]) -> dict[str, dict[str, Any]]:
-    """Return the slowest party's time and the mean of the bytes a party."""
+    """Return, for each job, the best repeat (the slowest party's time), its processors' load and the traffic."""
     found = {}
     for name in parties[0]:
         figures = [p[name] for p in parties]
+        runs = [max(x) for x in zip(*(f.runs for f in figures), strict=True)]
+        best = min(range(len(runs)), key=runs.__getitem__)
+        own = sum(f.cpu[best] for f in figures)
         found[name] = {
-            **asdict(max(figures, key=lambda f: f.seconds)),
+            "seconds": round(runs[best], 4),
+            "runs": [round(x, 4) for x in runs],
+            "CPU seconds, three parties": round(own, 3),
+            "CPU seconds, other programs": round(max(0.0, figures[0].machine[best] - own), 2),
             "bytes_a_party": sum(f.bytes_sent for f in figures) // 3,
             "rounds": max(f.rounds for f in figures),
         }
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spu", default="", help="interpreter of the environment that has spu")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, no WAN training")
-    parser.add_argument("--truncations", type=int, default=0, help="also count large errors in so many truncations")
-    parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args()
-    repeats = 3 if options.quick else 5
-    result: dict[str, Any] = {
-        "load": os.getloadavg(),
-        "cores": os.cpu_count(),
-        "gemm": gemm_rate(),
-        "conv": conv_rate(),
-    }
-    if options.truncations:
-        counts = processes.run(Truncations(options.truncations), tls=False, timeout=3600)
-        result["truncations"] = {"count": options.truncations, "large errors": counts[0]}
+def ours(result: dict[str, Any], repeats: int, *, quick: bool) -> None:
+    """Measure this engine: the network over TLS and plain TCP, single operations, the network over the WAN."""
     result["ours, TLS 1.3"] = merged(processes.run(PaperNetwork(repeats=repeats)))
     result["ours, plain TCP"] = merged(processes.run(PaperNetwork(repeats=repeats), tls=False))
     result["operations, plain TCP"] = merged(processes.run(Operations(repeats=repeats), tls=False))
+    if wan.available():
+        for form in ("low_byte", "low_round"):
+            program = PaperNetwork(repeats=2, train=not quick)
+            result[f"ours, WAN, TLS 1.3, {form}"] = merged(processes.run(program, over_wan=True, form=form))
+
+
+def peer(result: dict[str, Any], python: str, *, quick: bool) -> None:
+    """Measure SPU on the same jobs."""
+    jobs = ["predict 1", "predict 32", "training step 32", "10^6 comparisons with choice",
+            "10^6 products, truncated", "matmul 1024^3, truncated", "10^4 divisions"]  # fmt: skip
+    result["SPU (ABY3), plain TCP"] = {job: spu(python, job, 1 if job.startswith("training") else 3) for job in jobs}
+    if wan.available() and not quick:
+        result["SPU (ABY3), WAN, plain TCP"] = {job: spu(python, job, 1, over_wan=True) for job in jobs[:3]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spu", default="", help="interpreter of the environment that has spu")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, no WAN training, no WAN for SPU")
+    parser.add_argument("--truncations", type=int, default=0, help="also count large errors in so many truncations")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    result: dict[str, Any] = {
+        "command": "python -m benchmarks.mpc " + " ".join(sys.argv[1:]),
+        "machine": machine(),
+        "load before": os.getloadavg(),
+        "WAN": f"{wan.LATENCY * 1e3} ms one way, {wan.BANDWIDTH * 8e-6:g} Mbit/s uplink a host: TUN devices in network "
+        "namespaces" if wan.available() else "not measured: needs root and /dev/net/tun",
+        "gemm, GMAC/s of a core": gemm_rate(),
+        "convolutions, GMAC/s of a core": conv_rate(),
+    }  # fmt: skip
+    ours(result, 3 if options.quick else 7, quick=options.quick)
     if options.spu:
-        jobs = ["predict 1", "predict 32", "training step 32", "10^6 comparisons with choice",
-                "10^6 products, truncated", "matmul 1024^3, truncated"]  # fmt: skip
-        result["SPU (ABY3), plain TCP"] = {job: spu(options.spu, job, 2) for job in jobs}
-    for form in ("low_byte", "low_round"):
-        program = PaperNetwork(repeats=2, train=not options.quick)
-        result[f"WAN 44.25 ms one way, 220 Mbit/s, simulated, {form}"] = merged(
-            processes.run(program, link=WAN, form=form)
-        )
-    result["load at the end"] = os.getloadavg()
+        peer(result, options.spu, quick=options.quick)
+    if options.truncations:
+        counts = processes.run(Truncations(options.truncations), tls=False, timeout=3600)
+        result["truncations"] = {"count of each": options.truncations, "large errors": counts[0]}
+    result["load after"] = os.getloadavg()
     text = json.dumps(result, indent=1)
-    print(text)
+    sys.stdout.write(text + "\n")
     if options.out:
-        options.out.write_text(text)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.mpc.programs import network
+from medveil.errors import ProtocolError
+from medveil.mpc.client import Run
 from medveil.mpc.datasets import LabelledImages, load_arrays, load_image
 from medveil.mpc.local_servers import local
 from medveil.mpc.nn.network import LAYERS
@@ -129,6 +132,19 @@ def layer_table() -> list[dict[str, Any]]:
     ]
 
 
+def wait_through_faults(run: Run) -> None:
+    """Wait for a run; a server that was silent for too long (a busy machine) costs an epoch, not the run."""
+    while True:
+        try:
+            run.wait()
+        except ProtocolError as e:
+            sys.stderr.write(f"resumed after: {e}\n")
+            time.sleep(10)
+            run.resume()
+        else:
+            return
+
+
 def experiment(learn: LabelledImages, test: LabelledImages, epochs: int, lr: float, seed: int) -> dict[str, Any]:
     import torch
 
@@ -143,7 +159,7 @@ def experiment(learn: LabelledImages, test: LabelledImages, epochs: int, lr: flo
             test=(test.images, test.labels),
         )  # fmt: skip
         client_cpu = time.process_time() - cpu
-        run.wait()
+        wait_through_faults(run)
         private_seconds = time.monotonic() - start
         private = [run.reveal_metrics(e) for e in range(epochs)]
         mine = run.predict(test.images).argmax(1)

@@ -11,25 +11,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.mpc import wan
 from medveil.mpc import certificates
 from medveil.mpc.local_servers import free_ports
 from medveil.mpc.party import _tune_process
 from medveil.mpc.session import ComparisonForm, Session
-from medveil.mpc.transport.frames import LinkModel
 from medveil.mpc.transport.tcp import TcpTransport
 
 Program = Callable[[Session], Any]
 
 
-def _connect(party: int, ports: list[int], folder: str, link: tuple[float, float] | None) -> TcpTransport:
-    server = socket.create_server(("127.0.0.1", ports[party]))
+def _connect(party: int, ports: list[int], folder: str, hosts: list[str]) -> TcpTransport:
+    server = socket.create_server((hosts[party], ports[party]))
     outgoing: dict[int, socket.socket] = {}
     incoming: dict[int, socket.socket] = {}
 
     def dial(other: int) -> None:
         while True:
             with contextlib.suppress(ConnectionRefusedError):
-                plain = socket.create_connection(("127.0.0.1", ports[other]))
+                plain = socket.create_connection((hosts[other], ports[other]))
                 break
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.sendall(bytes([party]))
@@ -47,7 +47,7 @@ def _connect(party: int, ports: list[int], folder: str, link: tuple[float, float
     for thread in dials:
         thread.join()
     server.close()
-    return TcpTransport(party, outgoing, incoming, link=LinkModel(*link) if link else None, patience=120)
+    return TcpTransport(party, outgoing, incoming, patience=120)
 
 
 def _tls(party: int, folder: str, *, server: bool) -> Any:
@@ -58,11 +58,12 @@ def _tls(party: int, folder: str, *, server: bool) -> Any:
 
 
 def _party(
-    party: int, ports: list[int], folder: str, link: tuple[float, float] | None, form: ComparisonForm,
-    program: Program, results: Any,
-) -> None:  # fmt: skip
+    party: int, ports: list[int], folder: str, gate: str, form: ComparisonForm, program: Program, results: Any
+) -> None:
+    if gate:
+        wan.enter(party, gate)
     _tune_process()
-    transport = _connect(party, ports, folder, link)
+    transport = _connect(party, ports, folder, [wan.address(p) if gate else "127.0.0.1" for p in range(3)])
     session = Session.open(transport, comparison=form)
     results.put((party, program(session)))
     transport.close()
@@ -72,19 +73,20 @@ def run(
     program: Program,
     *,
     tls: bool = True,
-    link: tuple[float, float] | None = None,
+    over_wan: bool = False,
     form: ComparisonForm = "low_byte",
     timeout: float = 900,
 ) -> list[Any]:
-    """Return program(session) of the three parties; `link` is (latency in s, bandwidth in B/s), simulated."""
+    """Return program(session) of the three parties; `over_wan` puts the emulated network of `wan` between them."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     ports = free_ports()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        gate = stack.enter_context(wan.Network()).gate if over_wan else ""
         if tls:
             certificates.make_certificates(Path(folder), [f"party-{p}" for p in range(3)])
         processes = [
-            context.Process(target=_party, args=(p, ports, folder if tls else "", link, form, program, results))
+            context.Process(target=_party, args=(p, ports, folder if tls else "", gate, form, program, results))
             for p in range(3)
         ]
         for process in processes:

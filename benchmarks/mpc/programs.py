@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,26 +26,35 @@ from medveil.networks.classifiers import paper_cnn
 
 @dataclass(frozen=True)
 class Figure:
-    """Seconds of the best of the repeats (all of them in `runs`), bytes this party sent, rounds."""
+    """Seconds of every repeat and, beside each, this party's CPU seconds and the whole machine's; bytes, rounds."""
 
-    seconds: float
     runs: tuple[float, ...]
+    cpu: tuple[float, ...]
+    machine: tuple[float, ...]
     bytes_sent: int
     rounds: int
-    note: str = ""
 
 
 def measure(session: Session, call: Callable[[], Any], repeats: int) -> Figure:
-    seconds = []
+    """Time a call: all parties start together, after one call that is not counted."""
+    call()
+    runs, own, whole = [], [], []
     for _ in range(repeats):
-        session.transport.reset()
         arithmetic.reveal_to_all(session, arithmetic.share_public(session, np.zeros(1, np.uint64)))
         session.transport.reset()
-        start = time.perf_counter()
+        cpu, machine, start = time.process_time(), busy_seconds(), time.perf_counter()
         call()
-        seconds.append(time.perf_counter() - start)
+        runs.append(time.perf_counter() - start)
+        own.append(time.process_time() - cpu)
+        whole.append(busy_seconds() - machine)
     traffic = session.transport.traffic
-    return Figure(min(seconds), tuple(seconds), traffic.bytes_sent, traffic.rounds)
+    return Figure(tuple(runs), tuple(own), tuple(whole), traffic.bytes_sent, traffic.rounds)
+
+
+def busy_seconds() -> float:
+    """Return the CPU seconds that this machine has worked for anybody, those that its host took included."""
+    user, nice, system, _, _, interrupt, soft, steal = (int(x) for x in Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + interrupt + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def input_share(session: Session, values: np.ndarray, dtype: Any = np.uint64) -> Share:
@@ -88,7 +99,6 @@ class PaperNetwork:
         net, weights, x, y = network(session, 3, self.batch)
         engine = Rep3(session)
         one = engine.cut(x, slice(1))
-        net.forward(engine, weights, one)  # compiled kernels are loaded
         found = {
             "predict 1": measure(session, lambda: net.forward(engine, weights, one), self.repeats),
             f"predict {self.batch}": measure(session, lambda: net.forward(engine, weights, x), self.repeats),
@@ -124,8 +134,6 @@ class Operations:
             "matmul 1024^3, exact": lambda: arithmetic.matmul_aa(session, square, square),
             "10^4 divisions": lambda: functions.divide(engine, few, divisor),
         }
-        for call in calls.values():
-            call()
         return {name: measure(session, call, self.repeats) for name, call in calls.items()}
 
 
