@@ -15,6 +15,7 @@ from medveil.errors import InputError, MedveilError
 from medveil.imaging.image import MedicalImage
 from medveil.imaging.reader import read
 from medveil.schemes.base import Part
+from medveil.schemes.deep import container
 
 Array = npt.NDArray[Any]
 _REC601 = np.array([0.299, 0.587, 0.114])
@@ -25,8 +26,8 @@ def view(part: Part | bytes, shape: tuple[int, ...], *, bits: int | None = None)
 
     shape: of the original picture, (rows, columns) or (rows, columns, channels). A decoded picture keeps its own
     size, of several frames the first; samples deeper than 8 bits give their top 8 of `bits` (default: of what the
-    file says). Bytes that are no picture fill the original's rows and columns, from the start, repeated where they
-    are too few.
+    file says). Bytes that are no picture fill the original's rows and columns, from the start; where they are too few,
+    each row is repeated if they make whole rows that divide the picture's, and all of them from the start if not.
     """
     data = part.data if isinstance(part, Part) else part
     if not isinstance(part, Part) or part.media_type.startswith("image/"):
@@ -37,8 +38,13 @@ def view(part: Part | bytes, shape: tuple[int, ...], *, bits: int | None = None)
         else:
             return to_8_bit(_first(found), bits if bits is not None else found.bits_stored)
     rows, columns = shape[:2]
+    if isinstance(part, Part) and part.media_type == container.MEDIA_TYPE:
+        data = container.codes_in(data)
     if not data:
         raise InputError("an empty part: there is nothing to look at")
+    held = len(data) // columns
+    if held and len(data) == held * columns and rows % held == 0:  # fewer rows than the original: each stands for some
+        return np.repeat(np.frombuffer(data, np.uint8).reshape(held, columns), rows // held, axis=0)
     return np.resize(np.frombuffer(data, np.uint8), (rows, columns))
 
 

@@ -47,11 +47,11 @@ PLANS: Final[dict[str, dict[str, Plan]]] = {
         "gpu": Plan({"size": 256, "block": 8, "codes": 32}, 300, 64, 3e-3, "cuda"),
     },
     "cyclegan": {
-        "cpu": Plan({"size": 64, "channels": 16, "blocks": 2, "roi_channels": 12}, 40, 8, 5e-4),
+        "cpu": Plan({"size": 64, "channels": 16, "blocks": 2, "roi_channels": 12}, 20, 8, 5e-4),
         "gpu": Plan({"size": 256, "channels": 64, "blocks": 9, "roi_channels": 32}, 100, 4, 2e-4, "cuda"),
     },
     "scramble_aae": {
-        "cpu": Plan({"size": 64, "channels": 64, "blocks": 2}, 120, 16, 1e-3),
+        "cpu": Plan({"size": 64, "channels": 64, "blocks": 2}, 90, 16, 1e-3),
         "gpu": Plan({"size": 256, "channels": 128, "blocks": 4}, 200, 32, 5e-4, "cuda"),
     },
 }
