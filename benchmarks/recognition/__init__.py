@@ -1,0 +1,1 @@
+"""The papers' recognition experiments, their pictures, and what an epoch and an encryption cost."""
