@@ -13,6 +13,7 @@
     │   │   ├── WrongKeyError              the key, recipient or passphrase does not open this
     │   │   ├── TamperedError              bytes were changed, swapped, truncated or added
     │   │   ├── StaleError                 an old version was offered as the current one
+    │   │   ├── IncompleteResultError      an index withheld rows that belong to an answer
     │   │   └── FormatError                not in canonical form, unknown version or suite
     │   ├── RollbackError                  the whole history went back without an owner's acceptance
     │   ├── ForkError                      two histories signed by the owner disagree
