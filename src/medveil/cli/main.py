@@ -46,6 +46,7 @@ _GROUPS = (
     "files",
     "vault",
     "search",
+    "audit",
     "demo",
     "attest",
     "visual",

@@ -10,6 +10,7 @@
     owner = "owner.key"          # the owner's key file; paths are relative to this file
     state = "state"              # the folder of this machine's local state
     deadline = 60.0              # seconds after which one call to a store counts as failed
+    audit = true                 # log what is done, see docs/vault.md
 
     [[store]]
     type = "directory"
@@ -61,6 +62,7 @@ class VaultTable(Table):
     deadline: Annotated[float, Field(gt=0, le=86400)] = 60.0
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     orphan_age: Annotated[float, Field(ge=0)] = 7 * 86400.0
+    audit: bool = True
 
     @field_validator("threshold")
     @classmethod
@@ -75,6 +77,7 @@ class VaultConfig:
 
     k, n: any k of n parts restore. deadline: seconds for one call to a store; workers: calls at once in all.
     orphan_age: seconds for which an object that belongs to nothing must have been seen before it is removed.
+    audit: whether what is done is logged in the state folder.
     """
 
     dataset: str
@@ -89,6 +92,7 @@ class VaultConfig:
     orphan_age: float
     stores: tuple[StoreConfig, ...]
     search: SearchConfig | None = None
+    audit: bool = True
 
 
 def parse_threshold(text: str) -> tuple[int, int]:
@@ -156,6 +160,7 @@ def parse_config(tables: Mapping[str, Any], *, base: Path) -> VaultConfig:
         deadline=vault.deadline,
         workers=vault.workers,
         orphan_age=vault.orphan_age,
+        audit=vault.audit,
         stores=stores,
         search=None if "search" not in tables else parse_search(tables["search"], base),
     )

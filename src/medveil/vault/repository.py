@@ -18,6 +18,8 @@ from medveil.stores.base import Store
 from medveil.stores.config import open_store
 from medveil.stores.settings import StoreConfig
 from medveil.vault import freshness, putting, reading, repairing, scrubbing
+from medveil.vault.audit import Action, AuditLog
+from medveil.vault.auditing import Note, audited
 from medveil.vault.config import VaultConfig, load_config
 from medveil.vault.fleet import Fleet, Opener
 from medveil.vault.indexing import Indexing
@@ -123,17 +125,20 @@ class Vault:
         stores took it, and then nothing was stored. With k to n - 1 the report has DEGRADED findings.
         """
         object_id = None if object is None else reading.resolve(self._session, object)
-        report = putting.put(
-            self._session,
-            given,
-            name=name,
-            object_id=object_id,
-            base=base,
-            roi=roi,
-            again=again,
-            takeover=takeover,
-            progress=progress,
-        )
+        with audited(self._session, Action.PUT, object_id or b"") as note:
+            report = putting.put(
+                self._session,
+                given,
+                name=name,
+                object_id=object_id,
+                base=base,
+                roi=roi,
+                again=again,
+                takeover=takeover,
+                progress=progress,
+            )
+            note.subject, note.findings = bytes.fromhex(report.object_id), report.findings
+            note.detail = {"version": report.version, "bytes": report.size}
         indexing = self._session.indexing
         late = () if indexing is None or not index else indexing.try_flush()
         return replace(report, findings=(*report.findings, *late)) if late else report
@@ -189,7 +194,9 @@ class Vault:
         ForkError where it shows another history than was seen here, StoreUnavailableError.
         """
         indexing = self._indexing()
-        report = indexing.search(query, limit=limit, offset=offset)
+        with audited(self._session, Action.SEARCH) as note:
+            report = indexing.search(query, limit=limit, offset=offset)
+            note.detail = {"rows": report.rows, "count": len(report.hits)}
         behind = indexing.behind(self._session)
         if behind:
             message = f"{behind} objects are stored and not in the index yet: vault index puts them in"
@@ -249,15 +256,13 @@ class Vault:
         WrongKeyError; damage that could be made good is a finding.
         """
         session = self._session
-        return reading.get(
-            session,
-            reading.resolve(session, object),
-            Path(out),
-            version=version,
-            force=force,
-            partial=partial,
-            progress=progress,
-        )
+        object_id = reading.resolve(session, object)
+        with audited(session, Action.GET, object_id) as note:
+            report = reading.get(
+                session, object_id, Path(out), version=version, force=force, partial=partial, progress=progress
+            )
+            _noted(note, report)
+        return report
 
     def read(
         self,
@@ -271,7 +276,11 @@ class Vault:
         object: id, its beginning, or name. limit: bytes at most.
         """
         session = self._session
-        return reading.read(session, reading.resolve(session, object), version=version, limit=limit)
+        object_id = reading.resolve(session, object)
+        with audited(session, Action.GET, object_id) as note:
+            data, report = reading.read(session, object_id, version=version, limit=limit)
+            _noted(note, report)
+        return data, report
 
     def verify(self, object: str | None = None, *, progress: Progress | None = None) -> VerifyReport:  # noqa: A002
         """Check one object or all: with the owner's key all that they hold, without it all their parts.
@@ -281,10 +290,13 @@ class Vault:
         """
         session = self._session
         level = "parts" if session.key is None else "image"
-        if object is not None:
-            one = reading.verify(session, reading.resolve(session, object), progress=progress)
-            return VerifyReport(objects=(one,), level=level)
-        reports = self._for_all(lambda object_id: reading.verify(session, object_id), progress)
+        with audited(session, Action.VERIFY) as note:
+            if object is not None:
+                note.subject = reading.resolve(session, object)
+                reports: tuple[ObjectReport, ...] = (reading.verify(session, note.subject, progress=progress),)
+            else:
+                reports = self._for_all(lambda object_id: reading.verify(session, object_id), progress)
+            note.objects = reports
         return VerifyReport(objects=reports, level=level)
 
     def list(self) -> tuple[ListEntry, ...]:
@@ -314,7 +326,10 @@ class Vault:
         now: float | None = None,
     ) -> ScrubReport:
         """Read and check every part of every version, without a key; see `medveil.vault.scrubbing`."""
-        return scrubbing.scrub(self._session, rate=rate, prune=prune, restart=restart, progress=progress, now=now)
+        with audited(self._session, Action.VERIFY) as note:
+            report = scrubbing.scrub(self._session, rate=rate, prune=prune, restart=restart, progress=progress, now=now)
+            note.objects, note.detail = report.objects, {"level": "scrub", "bytes": report.bytes_read}
+        return report
 
     def repair(self, object: str | None = None, *, progress: Progress | None = None) -> RepairReport:  # noqa: A002
         """Make missing and damaged parts again from the others, for one object or all, without a key.
@@ -327,19 +342,33 @@ class Vault:
             if not outcome.ok:
                 session.fleet.reopen(name)
         recovered = putting.recover(session)
-        if object is not None:
-            objects: tuple[ObjectReport, ...] = (repairing.repair(session, reading.resolve(session, object)),)
-        else:
-            objects = self._for_all(lambda object_id: repairing.repair(session, object_id), progress)
+        with audited(session, Action.REPAIR) as note:
+            if object is not None:
+                note.subject = reading.resolve(session, object)
+                objects: tuple[ObjectReport, ...] = (repairing.repair(session, note.subject),)
+            else:
+                objects = self._for_all(lambda object_id: repairing.repair(session, object_id), progress)
+            note.objects = objects
         return RepairReport(objects=objects, repaired=sum(one.repaired for one in objects), recovered=recovered)
 
     def accept_rollback(self, object: str, version: int | None = None) -> bytes:  # noqa: A002
         """Sign that an older version (the newest offered by default) counts from now on; see `freshness`."""
-        return freshness.accept_rollback(self._session, reading.resolve(self._session, object), version)
+        object_id = reading.resolve(self._session, object)
+        with audited(self._session, Action.ACCEPT, object_id):
+            return freshness.accept_rollback(self._session, object_id, version)
 
     def apply_acceptance(self, statement: bytes) -> str:
         """Go back as a statement of `accept_rollback` from another machine says; returns the object's id."""
-        return freshness.apply_acceptance(self._session, statement).hex()
+        with audited(self._session, Action.ACCEPT) as note:
+            note.subject = freshness.apply_acceptance(self._session, statement)
+        return note.subject.hex()
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log of this machine. Raises ConfigError where the configuration has none."""
+        if self._session.audit is None:
+            raise ConfigError("this vault keeps no audit log: its configuration says audit = false")
+        return self._session.audit
 
     @property
     def pending(self) -> tuple[tuple[str, int, str], ...]:
@@ -347,8 +376,10 @@ class Vault:
         return tuple(sorted((one.hex(), version, store) for one, version, store in self._session.state.repairs()))
 
     def close(self) -> None:
-        """Let go of the stores and the index."""
+        """Let go of the stores and the index, and publish the audit log."""
         self._session.fleet.close()
+        if self._session.audit is not None:
+            self._session.audit.close()
         if self._session.indexing is not None:
             self._session.indexing.close()
 
@@ -377,6 +408,10 @@ class Vault:
             if progress is not None:
                 progress(number, len(every))
         return tuple(reports)
+
+
+def _noted(note: Note, report: GetReport) -> None:
+    note.findings, note.detail = report.findings, {"version": report.version, "bytes": report.size}
 
 
 def _fleet(config: VaultConfig, stores: Sequence[Store] | None) -> Fleet:
@@ -413,6 +448,7 @@ def _session(config: VaultConfig, fleet: Fleet, state: State, owner: OwnerKey | 
         codec=config.codec,
         orphan_age=config.orphan_age,
         indexing=None if config.search is None or owner is None else _indexing(config.search, state, owner),
+        audit=AuditLog(state.folder, state.meta("dataset"), owner) if config.audit else None,
     )
 
 

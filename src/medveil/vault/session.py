@@ -18,6 +18,7 @@ from medveil.vault.spool import SpoolFolder
 from medveil.vault.state import State
 
 if TYPE_CHECKING:
+    from medveil.vault.audit.log import AuditLog
     from medveil.vault.indexing import Indexing
 
 EPOCH = 1
@@ -39,6 +40,7 @@ class Session:
     codec: str
     orphan_age: float
     indexing: Indexing | None = None
+    audit: AuditLog | None = None
 
     def owner(self) -> OwnerKey:
         """Return the owner's key. Raises WrongKeyError where the vault was opened without."""
