@@ -52,6 +52,7 @@ _GROUPS = (
     "visual",
     "mpc",
     "deep",
+    "learnable",
     "train",
     "config",
 )

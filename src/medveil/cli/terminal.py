@@ -13,7 +13,16 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -69,21 +78,18 @@ def findings_table(findings: Iterable[Any]) -> Table:
 
 
 @contextmanager
-def progress(description: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a byte progress bar on stderr while inside; gives a callback(done, total).
+def progress(description: str, *, quiet: bool = False, unit: str = "bytes") -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr while inside; gives a callback(done, total) of bytes, or of another unit.
 
     Nothing is drawn where stderr is no terminal, so that scripts and logs stay clean.
     """
     if quiet or not err.is_terminal:
         yield lambda _done, _total: None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+    counts: tuple[ProgressColumn, ...] = (
+        (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(), TextColumn(unit))
     )
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
