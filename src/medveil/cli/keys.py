@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,10 +60,10 @@ def keygen(
     )
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file that must not exist yet. Raises OutputExistsError."""
+def write_new(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file that must not exist yet; private: for its owner alone (mode 0600). Raises OutputExistsError."""
     try:
-        with path.open("xb") as handle:
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600 if private else 0o666)) as handle:
             handle.write(data)
     except FileExistsError:
         raise OutputExistsError(f"{path} exists already: choose another name") from None

@@ -54,6 +54,7 @@ _GROUPS = (
     "deep",
     "learnable",
     "train",
+    "serve",
     "config",
 )
 for _group in _GROUPS:

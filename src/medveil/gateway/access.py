@@ -94,7 +94,7 @@ def _inside(address: str, network: str) -> bool:
 
 def hash_token(token: str) -> str:
     """Return the SHA-256 of a token in hex; enough for one of 256 random bits."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_token() -> str:

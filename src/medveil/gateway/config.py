@@ -51,8 +51,8 @@ from medveil.stores.settings import Label, Table
 MAX_CONFIG: Final = 1 << 20
 """Largest configuration file, in bytes."""
 
-AETitle = Annotated[str, StringConstraints(pattern=r"^(?=.*[^ ])[ -\[\]-~]{1,16}$", strip_whitespace=True)]
-"""An application entity's title (PS3.5, VR AE): 1 to 16 printable characters, no backslash."""
+AETitle = Annotated[str, StringConstraints(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
+"""An application entity's title (PS3.5, VR AE): 1 to 16 printable characters, no backslash, no blank around."""
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", to_lower=True)]
 """A SHA-256 in hex."""
 Port = Annotated[int, Field(ge=0, le=65535)]
