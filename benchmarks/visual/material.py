@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,8 +19,13 @@ def crop() -> np.ndarray:
     return np.ascontiguousarray(np.stack([grey[:512, :786], grey[100:612, 100:886], grey[300:812, 200:986]], -1))
 
 
+@lru_cache(maxsize=1)
+def platform() -> SimulatedPlatform:
+    return SimulatedPlatform.create(int(time.time()) - 600)
+
+
 def provider() -> SimulatedProvider:
-    return SimulatedProvider(SimulatedPlatform.create(int(time.time()) - 60))
+    return SimulatedProvider(platform())
 
 
 def session_signer() -> SessionSigner:

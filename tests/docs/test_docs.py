@@ -15,7 +15,7 @@ from medveil.schemes import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("vectors/**/*.md")])
-COMMAND = re.compile(r"^(?:\$ )?medveil ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?(.*)$")
+COMMAND = re.compile(r"^(?:\$ )?medveil ([a-z][a-z-]*)(?: ([a-z][a-z0-9-]*))?(.*)$")
 
 
 def _name(page: Path) -> str:
@@ -57,7 +57,7 @@ def test_commands_exist_with_their_options(page: Path) -> None:
             assert second in command.commands, f"{_name(page)} shows `medveil {first} {second}`, which does not exist"
             command = command.commands[second]
         known = {opt for p in command.params for opt in (*p.opts, *p.secondary_opts)} | {"--help"}
-        for option in re.findall(r"(?<!\S)(--[a-z-]+)", rest.split(" #")[0]):
+        for option in re.findall(r"(?<!\S)(--[a-z][a-z0-9-]*)", rest.split(" #")[0]):
             assert option in known, f"{_name(page)}: `medveil {first}` has no option {option}"
 
 
