@@ -115,15 +115,44 @@ def verify_set(
     Raises FormatError, TamperedError, NotAuthenticError, StaleError, PolicyError or LimitError as described at
     each check, InputError where a share is given twice and UnrecoverableError where there are fewer than k.
     """
+    found = verify_shares(
+        shares,
+        policy,
+        verifier=verifier,
+        collateral=collateral,
+        now=now,
+        sessions=sessions,
+        chains=chains,
+        results=results,
+    )
+    _check_enough([statement for statement, _ in found])
+    return VerifiedSet(_MADE_HERE, tuple(s for s, _ in found), tuple(a for _, a in found))
+
+
+def verify_shares(
+    shares: Sequence[PresentedShare],
+    policy: Policy,
+    *,
+    verifier: Verifier,
+    collateral: Callable[[Evidence], AnyCollateral],
+    now: int,
+    sessions: Iterable[Session] = (),
+    chains: Iterable[bytes] = (),
+    results: Iterable[tuple[bytes, PublicKey]] = (),
+) -> tuple[tuple[Statement, Appraisal], ...]:
+    """Verify shares of one set, be they fewer than k: for who keeps one and wants to know what it is.
+
+    Returns statements and appraisals by index; recovery does not take them. Arguments and errors as `verify_set`.
+    """
     if len(shares) > MAX_SHARES:
         raise LimitError(f"{len(shares)} shares are more than the {MAX_SHARES} that a set can have")
     checker = _Checker(policy, verifier, collateral, now, tuple(sessions), tuple(chains))
     for token, key in results:
         checker.learn(token, key)
     found = [checker.check(share) for share in shares]
-    _check_one_set([statement for statement, _ in found])
+    check_one_set([statement for statement, _ in found])
     found.sort(key=lambda pair: pair[0].index)
-    return VerifiedSet(_MADE_HERE, tuple(s for s, _ in found), tuple(a for _, a in found))
+    return tuple(found)
 
 
 class _Checker:
@@ -221,8 +250,11 @@ def _check_share(share: PresentedShare, statement: Statement) -> None:
         raise TamperedError(f"share {statement.index} is not the one that was made: its digest differs")
 
 
-def _check_one_set(statements: Sequence[Statement]) -> None:
-    """Check that the statements are of one set, different, and enough."""
+def check_one_set(statements: Sequence[Statement]) -> None:
+    """Check that statements are of one set and different, be they fewer than k.
+
+    Raises UnrecoverableError for none, TamperedError where they contradict each other, InputError for a duplicate.
+    """
     if not statements:
         raise UnrecoverableError("no shares were given: give at least as many as the threshold")
     first = statements[0]
@@ -237,8 +269,12 @@ def _check_one_set(statements: Sequence[Statement]) -> None:
                 raise InputError(f"share {statement.index} was given twice: give each share once")
             raise TamperedError(f"two different shares claim to be share {statement.index}")
         seen[statement.index] = statement
-    if len(seen) < first.threshold:
-        raise UnrecoverableError(f"{len(seen)} of {first.threshold} needed shares are there: bring more")
+
+
+def _check_enough(statements: Sequence[Statement]) -> None:
+    threshold = statements[0].threshold
+    if len(statements) < threshold:
+        raise UnrecoverableError(f"{len(statements)} of {threshold} needed shares are there: bring more")
 
 
 def _common(statement: Statement) -> tuple[object, ...]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medveil.cli import terminal, visual_carriers
+from medveil.cli import terminal, visual_carriers, visual_verify
 from medveil.cli.files import Force, file_bytes, show
 from medveil.cli.keys import Json, open_owner
-from medveil.cli.visual_shares import Job, Trust, jobs, read_session, read_share
+from medveil.cli.visual_shares import Job, Sessions, Trust, jobs, read_session, read_share
 from medveil.errors import (
     InputError,
     MedveilError,
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from medveil.schemes.base import Finding
 
 group = typer.Typer(help="Visual cryptography: print shares, scan them, carry them, stack them.", no_args_is_help=True)
-
-Sessions = Annotated[
-    list[Path] | None, typer.Option("--session", help="A signing session that shares refer to; may be repeated.")
-]
 
 
 @group.command("print")
@@ -261,5 +257,6 @@ def restore_one(job: Job, trust: Trust, *, original: bool, method: str, sigma: f
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of `medveil visual`."""
+    visual_verify.add_to(group)
     visual_carriers.add_to(group)
     app.add_typer(group, name="visual")

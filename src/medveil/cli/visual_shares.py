@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from medveil.errors import InputError, UsageError
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from medveil.schemes.visual.admission import Admitted
     from medveil.schemes.visual.carriers import ShareFile
 
+Sessions = Annotated[
+    list[Path] | None, typer.Option("--session", help="A signing session that shares refer to; may be repeated.")
+]
 _MAX_FILE = 1 << 31
 
 

@@ -78,20 +78,26 @@ def by_attestation(
 
     Sessions that the shares carry are used too. Raises what `verify_set` raises.
     """
-    presented = [present(share) for share in shares]
-    carried = [_carried(share) for share in shares]
-    known = _agreeing([*sessions, *(session for session in carried if session is not None)])
     verified = verify_set(
-        presented,
+        [present(share) for share in shares],
         policy,
         verifier=verifier or Verifier(),
         collateral=collateral,
         now=now,
-        sessions=known,
+        sessions=sessions_of(shares, sessions),
         chains=chains,
         results=results,
     )
     return of_verified(verified, shares)
+
+
+def sessions_of(shares: Sequence[ShareFile], given: Iterable[Session] = ()) -> list[Session]:
+    """Return the signing sessions that were given and those that shares carry, each once.
+
+    Raises TamperedError where a share carries another session than its proof refers to, or two copies differ.
+    """
+    carried = [_carried(share) for share in shares]
+    return _agreeing([*given, *(session for session in carried if session is not None)])
 
 
 def _carried(share: ShareFile) -> Session | None:
