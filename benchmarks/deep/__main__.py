@@ -1,16 +1,46 @@
-"""Run with `python -m benchmarks.deep samples [METHOD ...]`."""
+"""Train the public sample keys, or measure with them and write the tables into docs/schemes/deep.md.
+
+    python -m benchmarks.deep samples [METHOD ...]
+    python -m benchmarks.deep tables [--print] [SECTION ...]
+
+SECTION: chest, brain, "wrong keys", batches, "known plaintext", pictures; all of them where none is named.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 
 from benchmarks.deep import samples
+from benchmarks.measure import machine
+
+PAGE = samples.ROOT / "docs" / "schemes" / "deep.md"
+
+
+def write(section: str, text: str) -> None:
+    """Put a section between its marks on the page."""
+    begin, end = f"<!-- measured: {section} -->", f"<!-- end: {section} -->"
+    page = PAGE.read_text(encoding="utf-8")
+    found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", page, re.DOTALL)
+    if found is None:
+        raise SystemExit(f"{PAGE.name} has no marks for section {section}")
+    PAGE.write_text(f"{page[: found.start()]}{begin}\n\n{text}\n\n{end}{page[found.end() :]}", encoding="utf-8")
 
 
 def main() -> None:
     command, *rest = sys.argv[1:] or ["help"]
     if command == "samples":
         samples.main(rest)
+    elif command == "tables":
+        from benchmarks.deep import tables
+
+        only_print = "--print" in rest
+        print(machine(), flush=True)
+        for name in [r for r in rest if r != "--print"] or [*tables.SECTIONS]:
+            text = tables.section(name, PAGE.with_suffix(""))
+            print(f"## {name}\n\n{text}\n", flush=True)
+            if not only_print:
+                write(name, text)
     else:
         raise SystemExit(__doc__)
 

@@ -103,6 +103,38 @@ def info(
     terminal.emit(result, as_json=as_json, text=text)
 
 
+@app.command("segment")
+def segment(
+    bundle: Annotated[Path, typer.Argument(metavar="DIR/NAME", help="A folder that protect wrote with deep-cyclegan.")],
+    trained_key: Annotated[Path, typer.Option("--trained-key", help="The trained key it was protected with.")],
+    key: KeyFile,
+    out: Annotated[Path, typer.Option("--out", help="The mask to write, PNG: white where the region lies.")],
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Find the region of interest in an encrypted picture without decrypting it (deep-cyclegan only)."""
+    import numpy as np
+
+    from medveil.imaging import raster
+    from medveil.schemes import bundle as folders
+    from medveil.schemes.deep.cyclegan import CycleGAN
+
+    owner = open_owner(key)
+    record, secret = folders.open_manifest(folders.read_manifest(bundle), owner)
+    if record.scheme != CycleGAN.name:
+        raise UsageError(f"{bundle} was made with {record.scheme}: only {CycleGAN.name} has a network that segments")
+    parts, _ = record.match(folders.read_parts(bundle))
+    masks = CycleGAN(trained_key=trained_key, owner=owner).segment(parts, secret)
+    with folders.new_file(out, force=force) as working:
+        working.write_bytes(raster.encode_png(np.concatenate(list(masks)).astype(np.uint8) * 255))
+    share = float(masks.mean())
+    terminal.emit(
+        {"ok": True, "output": str(out), "share": share, "exit": terminal.CLEAN},
+        as_json=as_json,
+        text=lambda: terminal.out.print(f"{out}: the region takes {100 * share:.1f} % of the picture"),
+    )
+
+
 def _tell(trained: DeepKey, result: dict[str, Any], *, as_json: bool) -> None:
     from medveil.schemes import registry
 

@@ -43,8 +43,8 @@ class Plan:
 
 PLANS: Final[dict[str, dict[str, Plan]]] = {
     "backprop": {
-        "cpu": Plan({"size": 64, "block": 8, "codes": 32}, 300, 16, 3e-3),
-        "gpu": Plan({"size": 256, "block": 8, "codes": 32}, 300, 64, 3e-3, "cuda"),
+        "cpu": Plan({"size": 64, "block": 8, "codes": 32}, 300, 16, 3e-2),
+        "gpu": Plan({"size": 256, "block": 8, "codes": 32}, 300, 64, 3e-2, "cuda"),
     },
     "cyclegan": {
         "cpu": Plan({"size": 64, "channels": 16, "blocks": 2, "roi_channels": 12}, 20, 8, 5e-4),
@@ -70,6 +70,7 @@ class Checkpoint:
     history: tuple[Mapping[str, float], ...] = ()
 
 
+_LARGEST: Final = 65504.0  # the largest float16
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
 
@@ -88,8 +89,8 @@ def train(
 
     pictures, held_out: (N, S, S) uint8 with S the plan's size, no picture in both. save: called after each epoch with
     a checkpoint, from which `resume` goes on. Raises UsageError for an unknown method, another method's or size's
-    checkpoint or an absent device, InputError for too few pictures, UnrecoverableError where a loss is not finite: the
-    last checkpoint that `save` got is then the last good state.
+    checkpoint or an absent device, InputError for too few pictures, UnrecoverableError where a loss or a weight is not
+    finite: the last checkpoint that `save` got is then the last good state.
     """
     learner = _learner(method, plan)
     _check_pictures(pictures, held_out, plan)
@@ -108,8 +109,8 @@ def train(
         losses = _epoch(learner, pictures, plan, tagged("deep epoch", state.seed, epoch.to_bytes(4, "big")))
         if losses is None:
             raise UnrecoverableError(
-                f"a loss of epoch {epoch + 1} is not finite: training stopped and the state after epoch {epoch} is "
-                "kept; lower --rate and go on with --resume"
+                f"a loss or weight of epoch {epoch + 1} is not finite: training stopped and the state after epoch "
+                f"{epoch} is kept; lower --rate and go on with --resume"
             )
         history.append(losses)
         save(Checkpoint(method, dict(plan.shape), epoch + 1, state.seed, _snapshot(learner), tuple(history)))
@@ -182,7 +183,7 @@ def _draw_weights(learner: Learner, rng: Randomness) -> None:
 
 
 def _epoch(learner: Learner, pictures: Bytes, plan: Plan, seed: bytes) -> dict[str, float] | None:
-    """Run one epoch; returns mean losses, None where one is not finite."""
+    """Run one epoch; returns mean losses, None where one, or a weight as it would be stored, is not finite."""
     chance = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "big")))
     noise = torch.Generator(plan.device).manual_seed(int.from_bytes(seed[16:23], "big"))
     order = chance.permutation(len(pictures))
@@ -197,7 +198,7 @@ def _epoch(learner: Learner, pictures: Bytes, plan: Plan, seed: bytes) -> dict[s
             if not np.isfinite(value):
                 return None
             sums[name] = sums.get(name, 0.0) + value / steps
-    if not all(bool(p.isfinite().all()) for p in learner.networks.parameters()):
+    if not all(bool((p.abs() <= _LARGEST).all()) for p in learner.networks.parameters()):  # False for NaN as well
         return None
     return sums
 

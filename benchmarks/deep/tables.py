@@ -1,0 +1,215 @@
+"""The tables of paper 004 for the four deep-learning methods, with the public sample keys.
+
+    python -m benchmarks.deep tables [--print]
+
+Chest X-rays are the NIH test patients, whom no sample key was trained on; brain MR is another modality than the keys
+were trained for. 64 x 64 pixels, 8 bits. Every figure but time and keys comes through the scheme's own interface.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.deep.samples import DATA, xrays
+from medveil.attacks.known_plaintext import KnownPlaintext
+from medveil.attacks.material import gather, image_of
+from medveil.crypto.prg import SYSTEM
+from medveil.imaging import raster
+from medveil.metrics.image_quality import psnr, ssim
+from medveil.schemes import registry
+from medveil.schemes.deep import pictures, preview, samples
+from medveil.schemes.deep.codec import Codec
+from medveil.schemes.deep.integer_flow import IntegerFlow, draw_key
+from medveil.schemes.deep.key import DeepKey
+from medveil.schemes.deep.learners import networks_of
+
+METHODS = ("backprop", "cyclegan", "scramble_aae", "invertible")
+MOST = 48
+ATTACKED = 16
+
+
+def brain_mr() -> np.ndarray:
+    """Return brain MR slices of the test split."""
+    files = sorted((DATA.parent / "brain_tumor_mri" / "test").rglob("*.jpg"))
+    return pictures.load(files[:: max(1, len(files) // MOST)][:MOST], 64)[0]
+
+
+def chest() -> np.ndarray:
+    whole = xrays("test")
+    return whole[:: len(whole) // MOST][:MOST]
+
+
+def name_of(method: str) -> str:
+    return f"deep-{method.replace('_', '-')}"
+
+
+def reconstruction(given: np.ndarray) -> str:
+    """What comes back and what is stored: MSE, RMSE, PSNR, SSIM, exact pixels, kB, bits a pixel, ms, key bytes."""
+    columns = ("scheme", "MSE", "RMSE", "PSNR dB (worst)", "SSIM", "pixels exact", "stored kB", "bit/pixel")
+    columns = (*columns, "protect / restore ms", "key kB")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for method in METHODS:
+        scheme = registry.load(name_of(method)).for_evaluation()
+        back, sizes, spent = [], [], [0.0, 0.0]
+        scheme.protect(image_of(given[0]))
+        for picture in given:
+            started = time.process_time()
+            protected = scheme.protect(image_of(picture))
+            middle = time.process_time()
+            back.append(scheme.restore(protected.parts, protected.secret).image.pixels[0])  # type: ignore[union-attr]
+            spent = [spent[0] + middle - started, spent[1] + time.process_time() - middle]
+            sizes.append(len(protected.parts[0].data))
+        found = np.stack(back)
+        mse = float(np.mean((found.astype(float) - given) ** 2))
+        quality = [psnr(a, b) for a, b in zip(given, found, strict=True)]
+        alike = np.mean([ssim(a, b) for a, b in zip(given, found, strict=True)])
+        exact = float((found == given).mean())
+        size = np.mean(sizes)
+        lines.append(
+            f"| `{name_of(method)}` | {mse:.1f} | {mse**0.5:.2f} | {np.mean(quality):.1f} ({np.min(quality):.1f}) | "
+            f"{alike:.3f} | {100 * exact:.1f} % | {size / 1000:.2f} | {8 * size / given[0].size:.2f} | "
+            f"{1000 * spent[0] / len(given):.0f} / {1000 * spent[1] / len(given):.0f} | "
+            f"{len(samples.load(method).pack()) / 1000:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def drawn(key: DeepKey) -> DeepKey:
+    """Return a key of the same networks with weights drawn afresh."""
+    if key.method == "invertible":
+        return draw_key()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(SYSTEM.bytes(7), "big"))
+        fresh = networks_of(key.method, key.shape)
+    state = {f"{role}.{n}": t.numpy().astype("<f2") for role, net in fresh.items() for n, t in net.state_dict().items()}
+    return DeepKey(key.method, key.shape, {name: state[name] for name in key.tensors})
+
+
+def nearby(key: DeepKey, share: float, rng: np.random.Generator) -> DeepKey:
+    """Return the key with each weight changed by normal noise of `share` of its layer's deviation."""
+    changed = {}
+    for name, tensor in key.tensors.items():
+        if tensor.dtype.kind == "i":
+            flips = rng.random(tensor.shape) < share
+            step = np.where(tensor >= 127, -1, 1) if tensor.dtype == np.int8 else 1
+            changed[name] = (tensor + flips * step).astype(tensor.dtype)
+        else:
+            noise = rng.standard_normal(tensor.shape) * float(tensor.astype(float).std()) * share
+            changed[name] = (tensor + noise).astype(tensor.dtype)
+    return DeepKey(key.method, key.shape, changed)
+
+
+def _through(method: str, encoder: DeepKey, decoder: DeepKey, given: np.ndarray) -> np.ndarray:
+    if method == "invertible":
+        return IntegerFlow(decoder).decrypt(IntegerFlow(encoder).encrypt(given))
+    return Codec(decoder).decode(Codec(encoder).encode(given))
+
+
+def wrong_keys(given: np.ndarray) -> str:
+    """What another key makes of a ciphertext, and the owner's with every weight a little off."""
+    rng = np.random.default_rng(4)
+    guess = np.rint(xrays("train").mean(axis=0)).astype(np.uint8)
+    blind = np.mean([psnr(p, guess) for p in given])
+    lines = ["| scheme | own key | weights off by 1 % | by 10 % | another key |", "|---|---|---|---|---|"]
+    for method in METHODS:
+        key = samples.load(method)
+        cells = []
+        for other in (key, nearby(key, 0.01, rng), nearby(key, 0.1, rng), drawn(key)):
+            back = _through(method, key, other, given)
+            cells.append(
+                "exact"
+                if (back == given).all()
+                else f"{np.mean([min(99, psnr(a, b)) for a, b in zip(given, back, strict=True)]):.1f}"
+            )
+        lines.append(f"| `{name_of(method)}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\nPSNR in dB; the mean chest X-ray, shown for every picture, has {blind:.1f} dB."
+
+
+def batches(given: np.ndarray) -> str:
+    """How many pixels differ when only the batch size changes, decoding in float32 and as the schemes do."""
+    lines = ["| scheme | float32, batches of 1, 2, 7, 32 | as shipped |", "|---|---|---|"]
+    sizes = (1, 2, 7, 32)
+    for method in METHODS:
+        key = samples.load(method)
+        cells = []
+        if method == "invertible":
+            codes = IntegerFlow(key).encrypt(given)
+            for precision in ("float32", "float64"):
+                flow = IntegerFlow(key, precision=precision)  # type: ignore[arg-type]
+                found = [
+                    np.concatenate([flow.decrypt(codes[i : i + n]) for i in range(0, len(codes), n)]) for n in sizes
+                ]
+                cells.append(max(float((f != found[-1]).mean()) for f in found))
+        else:
+            codes = Codec(key).encode(given)
+            for kind in (torch.float32, torch.float64):
+                codec = Codec(key, precision=kind)
+                found = [codec.decode(codes, batch=n) for n in sizes]
+                cells.append(max(float((f != found[-1]).mean()) for f in found))
+        lines.append(f"| `{name_of(method)}` | {100 * cells[0]:.4f} % | {100 * cells[1]:.4f} % |")
+    return "\n".join(lines) + "\n\nShare of pixels that differ from a batch of 32, the worst of the four sizes."
+
+
+def known_plaintext(given: np.ndarray, folder: Path) -> str:
+    """Attack `known-plaintext` with 16 and 64 pairs beside the owner's own decoder."""
+    train = xrays("train")
+    pairs = list(train[:: len(train) // 64][:64])
+    lines = [
+        "| scheme | owner | guess | regression, 16 | regression, 64 | U-Net, 16 | U-Net, 64 | best attack, SSIM |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for method in METHODS:
+        name = name_of(method)
+        material = gather(name, list(given), known=pairs)
+        result = KnownPlaintext().run(material, seed=1)
+        key = samples.load(method)
+        own = _through(method, key, key, given)
+        owner = (
+            "exact" if (own == given).all() else f"{np.mean([psnr(a, b) for a, b in zip(given, own, strict=True)]):.1f}"
+        )
+        s = result.scores
+        best = next(iter(s)).removeprefix("psnr ")
+        cells = [f"{s[f'psnr {n}'].value:.1f}" for n in ("linear 16", "linear 64", "unet 16", "unet 64")]
+        lines.append(
+            f"| `{name}` | {owner} | {s['psnr linear 64'].chance:.1f} | "
+            + " | ".join(cells)
+            + f" | {s[f'ssim {best}'].value:.3f} |"
+        )
+        (folder / f"known-plaintext-{name}.png").write_bytes(raster.encode_png(result.pictures["decoded"]))
+    rows = "original, ciphertext as bytes, regression from 16 pairs, U-Net 16, regression 64, U-Net 64"
+    return "\n".join(lines) + f"\n\nPSNR in dB on {len(given)} pictures; rows of the figures: {rows}."
+
+
+def previews(given: np.ndarray, folder: Path) -> str:
+    lines = []
+    for method in METHODS:
+        (folder / f"{name_of(method)}.png").write_bytes(raster.encode_png(preview.montage(samples.load(method), given)))
+        lines.append(f"![originals, ciphertexts and what comes back of {name_of(method)}](deep/{name_of(method)}.png)")
+    return "\n\n".join(lines)
+
+
+SECTIONS = ("chest", "brain", "wrong keys", "batches", "known plaintext", "pictures")
+
+
+def section(name: str, folder: Path) -> str:
+    """Return one section's results as Markdown; pictures go beside the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    match name:
+        case "chest":
+            return reconstruction(chest())
+        case "brain":
+            return reconstruction(brain_mr())
+        case "wrong keys":
+            return wrong_keys(chest())
+        case "batches":
+            return batches(chest())
+        case "known plaintext":
+            return known_plaintext(chest()[: 3 * ATTACKED : 3], folder)
+        case "pictures":
+            return previews(chest(), folder)
+        case _:
+            raise SystemExit(f"there is no section {name!r}: choose of {', '.join(SECTIONS)}")
