@@ -5,9 +5,11 @@ from __future__ import annotations
 import resource
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,10 @@ from tests.mpc.servers import Cluster, failures_within, resume_when_possible, wa
 
 from medveil.errors import ProtocolError, StoreFullError
 from medveil.mpc.client import Run, Servers
+from medveil.mpc.cluster import load_party
+from medveil.mpc.meeting import meet
+from medveil.mpc.party import Party
+from medveil.mpc.transport.frames import ABORT, DATA, HEADER, MAGIC
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -75,6 +81,99 @@ def test_a_hanging_party_is_given_up_and_the_job_goes_on(cluster: Cluster, chest
         failures_within(servers, run, [2])
         resume_when_possible(run)
         run.wait(timeout=60)
+
+
+def test_a_cut_cable_is_noticed_and_the_job_goes_on(cluster: Cluster, chest) -> None:
+    with cluster.client() as servers:
+        run = start(servers, chest, 10)
+        wait_for(lambda: in_the_middle(servers, run))
+        cluster.wire.unplug()
+        try:
+            for failure in failures_within(servers, run, [0, 2]):
+                assert failure["type"] == "ProtocolError"
+        finally:
+            cluster.wire.plug()
+        assert failures_within(servers, run, [1])[0]["type"] == "ProtocolError"
+        resume_when_possible(run)
+        run.wait(timeout=60)
+
+
+def test_a_party_restored_from_an_old_backup_is_refused(cluster: Cluster, chest) -> None:
+    """Its checkpoint is older than any that the others keep; with the newer state the job goes on."""
+    with cluster.client() as servers:
+        run = start(servers, chest, 12)
+        wait_for(lambda: in_the_middle(servers, run))
+        state = cluster.folder / "state2"
+        cluster.kill(2)
+        failures_within(servers, run, [0, 1])
+        newest = {path.name: path.read_bytes() for path in state.glob(f"{run.job}.*")}
+        cluster.start(2)
+        resume_when_possible(run)
+        wait_for(lambda: servers._ask(0, {"op": "status", "job": run.job})["progress"].get("epoch", 0) >= 7)
+        cluster.kill(2)
+        failures_within(servers, run, [0, 1])
+        kept = {path: path.read_bytes() for path in state.glob(f"{run.job}.*")}
+        for path in kept:
+            path.unlink()
+        for name, data in newest.items():
+            (state / name).write_bytes(data)
+        cluster.start(2)
+        resume_when_possible(run)
+        found = failures_within(servers, run, [0, 1, 2])
+        assert [f["type"] for f in found[:2]] == ["ObjectMissingError"] * 2
+        assert "old" in found[0]["message"]
+        cluster.kill(2)
+        for path, data in kept.items():
+            path.write_bytes(data)
+        cluster.start(2)
+        resume_when_possible(run)
+        run.wait(timeout=60)
+
+
+def header(**changes: Any) -> bytes:
+    fields = {"magic": MAGIC, "kind": DATA, "depth": 1, "sequence": 0, "sent": 0.0, "length": 48, **changes}
+    return HEADER.pack(*fields.values())
+
+
+GARBAGE = {
+    b"\xff" * 256: "not a frame",
+    header(length=1 << 60): "bytes where",
+    header(sequence=7, length=32) + bytes(32): "message 7",
+    header(kind=ABORT, length=1 << 40): "oversized",
+    header(kind=9): "not a frame",
+    header(length=31) + bytes(31): "bytes where",
+}
+
+
+class Garbler(Party):
+    """A third server that has party 2's certificate and its own ideas of the protocol."""
+
+    garbage = b""
+
+    def _run(self, job: Any, key: Any) -> None:
+        transport = meet(self.cluster, self._point, 2, key)
+        for connection in transport._outgoing.values():
+            connection.sendall(self.garbage)
+        time.sleep(0.3)
+        transport.close()
+
+
+def test_a_party_that_sends_garbage_is_given_up(cluster: Cluster, chest, tmp_path: Path) -> None:
+    cluster.kill(2)
+    garbler = Garbler(load_party(cluster.folder / "party2.toml").model_copy(update={"state": tmp_path}))
+    thread = threading.Thread(target=garbler.serve, daemon=True)
+    thread.start()
+    try:
+        with cluster.client() as servers:
+            for garbage, said in GARBAGE.items():
+                garbler.garbage = garbage
+                failures = failures_within(servers, start(servers, chest, 1), [0, 1])
+                assert [f["type"] for f in failures] == ["ProtocolError"] * 2
+                assert any(said in f["message"] for f in failures), failures
+    finally:
+        garbler.close()
+        thread.join(10)
+        cluster.start(2)
 
 
 def test_a_full_disk_at_a_checkpoint_is_named_and_the_job_goes_on(cluster: Cluster, chest) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.mpc.servers import Cluster
+from tests.mpc.servers import Cluster, failures_within
 
 from medveil import errors
 from medveil.errors import ConfigError, InputError, LimitError, PolicyError, ProtocolError, UnsupportedError
@@ -104,14 +104,18 @@ def test_a_shared_model_predicts(servers: Servers, chest) -> None:
 
 
 def test_two_clients_at_once(cluster: Cluster, chest) -> None:
-    def work(name: str) -> np.ndarray:
+    model = small_model()
+    images = chest[0][:8]
+    want = model(torch.tensor(images, dtype=torch.float32)).detach().numpy()
+
+    def work(name: str) -> list[np.ndarray]:
         with cluster.client(name) as mine:
-            shared = mine.share_model(small_model(), (1, 28, 28))
-            return np.concatenate([shared.outputs(chest[0][:8]) for _ in range(3)])
+            shared = mine.share_model(model, (1, 28, 28))
+            return [shared.outputs(images) for _ in range(3)]
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(work, ["client-local", "client-other"])
-    assert np.abs(first - second).max() < 1e-3
+        for answers in pool.map(work, ["client-local", "client-other"]):
+            assert all(np.abs(answer - want).max() < 1e-3 for answer in answers)
 
 
 def test_a_vanished_client_finds_its_job_done(cluster: Cluster, chest) -> None:
@@ -156,6 +160,54 @@ def test_weights_that_do_not_fit_fail_at_every_party(servers: Servers, chest) ->
         servers.predict(spec, "short", chest[0][:2])
     jobs = [[k for k, v in states.items() if v == "failed"] for states in servers.states()]
     assert jobs[0] == jobs[1] == jobs[2] != []
+
+
+def test_images_that_do_not_fit_fail_at_every_party(servers: Servers, chest) -> None:
+    spec, state = from_module(small_model(), (1, 28, 28))
+    servers.upload("fit", {k: servers.fixed.encode(v) for k, v in state.items()})
+    words = servers.fixed.encode(chest[0][:2])
+    for name, images in (("wide", words[:, :, :, :20].copy()), ("narrow", words.astype(np.uint32))):
+        servers.upload(name, {"images": images})
+        run = servers._start("predict", spec, {}, {"weights": "fit", "images": name}, (0, 0))
+        assert [f["type"] for f in failures_within(servers, run, [0, 1, 2])] == ["InputError"] * 3
+        with pytest.raises(InputError, match="the network takes"):
+            run.wait(timeout=20)
+
+
+def test_parties_that_were_told_different_things_give_up(servers: Servers, chest) -> None:
+    model = small_model()
+    run = servers.train(model, *chest, epochs=1, lr=0.05, batch_size=16)
+    run.wait(timeout=60)
+    message = dict(run._message, job="d" * 32)
+    other = {**message, "options": {**message["options"], "lr": 0.5}}
+    for party in range(3):
+        servers._ask(party, {"op": "submit", **(other if party == 1 else message)})
+    run.job = message["job"]
+    assert {f["type"] for f in failures_within(servers, run, [0, 1, 2])} == {"ProtocolError"}
+    with pytest.raises(ProtocolError, match="another request"):
+        run.wait(timeout=20)
+
+
+def test_a_client_that_vanishes_in_an_upload_leaves_nothing(cluster: Cluster) -> None:
+    entries = [{"name": "x", "dtype": "uint64", "shape": [1 << 20]}]
+    gone = cluster.client()
+    gone._ask(0, {"op": "put", "name": "half", "entries": entries, "bytes": 1 << 24})
+    gone._link(0).sendall(bytes(1 << 20))
+    gone.close()
+    cluster.client().close()  # the server goes on
+    assert not list((cluster.folder / "state0").glob("*half*"))
+
+
+def test_a_renewed_certificate_keeps_its_owner(cluster: Cluster, chest) -> None:
+    with cluster.client("client-other") as before:
+        shared = before.share_model(small_model(), (1, 28, 28))
+    for suffix in (".pem", ".key"):
+        (cluster.folder / "certs" / f"client-other{suffix}").unlink()
+    certificates.make_certificates(cluster.folder / "certs", ["client-other", "client-a.b"])
+    with cluster.client("client-other") as after:
+        assert np.all(np.isfinite(after.predict(shared.spec, shared.weights, chest[0][:1])))
+    with pytest.raises(PolicyError, match="client-NAME"):
+        cluster.client("client-a.b")
 
 
 def test_a_server_with_old_state_is_noticed(servers: Servers, cluster: Cluster, chest) -> None:

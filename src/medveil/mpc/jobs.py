@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medveil.errors import InputError, ProtocolError
+from medveil.errors import InputError, ObjectMissingError, ProtocolError
 from medveil.mpc.nn import losses
 from medveil.mpc.nn.network import Network
 from medveil.mpc.nn.optimisers import Optimiser, make_optimiser
@@ -291,7 +291,13 @@ class _Training:
         )
         if epochs == 0:
             return 0
-        bundle, extra = self.context.shelf.get(f"{prefix}{epochs}")
+        try:
+            bundle, extra = self.context.shelf.get(f"{prefix}{epochs}")
+        except ObjectMissingError as e:
+            raise ObjectMissingError(
+                f"epoch {epochs} is the newest checkpoint of one server and this one has only later ones: that server "
+                "was restored with old state: restore its newer state folder, or train anew"
+            ) from e
         check_replicas(session, bundle)
         for key, share in bundle.items():
             kind, _, name = key.partition(" ")

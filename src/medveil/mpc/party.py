@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import json
 import logging
 import queue
+import re
 import secrets
 import socket
 import ssl
@@ -162,13 +162,15 @@ class Party:
             if int(hello["party"]) == 0:
                 threading.Thread(target=self._follow, args=(key,), daemon=True).start()
             return True
-        if role != "client" or not name.startswith("client-"):
-            raise PolicyError(f"the certificate of {name!r} may not act as a client")
+        # No dot in an owner: it separates owner and name on the shelf.
+        if role != "client" or not re.fullmatch(r"client-[A-Za-z0-9_-]{1,64}", name):
+            raise PolicyError(
+                f"the certificate of {name!r} may not act as a client: its common name must be client-NAME, NAME of "
+                "letters, digits, dash and underscore"
+            )
         wire.send_json(connection, {"ok": True, "party": self.config.party})
         connection.settimeout(_CLIENT_TIMEOUT)
-        certificate = connection.getpeercert(binary_form=True) or b""
-        owner = hashlib.sha256(certificate).hexdigest()[:16]
-        while self._answer(connection, owner):
+        while self._answer(connection, name):
             pass
         return False
 
