@@ -6,7 +6,7 @@ alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,20 @@ def takes_data_set_key(cls: type[Scheme]) -> bool:
     return bool(getattr(cls, "data_set_key", False))
 
 
+def fresh(scheme: str, options: Mapping[str, Any], rng: Randomness = SYSTEM) -> Scheme:
+    """Return a scheme to attack, with a fresh data set key where it takes one and `options` hold none."""
+    cls = registry.load(scheme)
+    key = {"key": rng.bytes(32)} if takes_data_set_key(cls) and "key" not in options else {}
+    return cls.for_evaluation(**options, **key)
+
+
+def encrypter(
+    scheme: str, options: Mapping[str, Any], *, part: int = 1, rng: Randomness = SYSTEM
+) -> Callable[[Array], Array]:
+    """Return the public algorithm for an adversary: picture to protected picture, a fresh key for each call."""
+    return lambda picture: seen(fresh(scheme, options, rng), picture, part)
+
+
 def gather(
     scheme: str,
     originals: Sequence[Array],
@@ -70,18 +84,10 @@ def gather(
     """
     if len(gallery_index) not in (0, len(originals)) or len(groups) not in (0, len(originals)):
         raise InputError(f"{len(originals)} originals need as many groups and gallery indices, or none")
-    cls = registry.load(scheme)
     given = dict(options or {})
     tick = progress or (lambda _done, _total: None)
-
-    def fresh() -> Scheme:
-        key = {"key": rng.bytes(32)} if takes_data_set_key(cls) and "key" not in given else {}
-        return cls.for_evaluation(**given, **key)
-
-    def encrypt_public(picture: Array) -> Array:
-        return seen(fresh(), picture, part)
-
-    own = fresh()
+    own = fresh(scheme, given, rng)
+    encrypt_public = encrypter(scheme, given, part=part, rng=rng)
     material = Material(
         scheme=scheme,
         options={k: v for k, v in given.items() if k != "key"},

@@ -53,6 +53,7 @@ _GROUPS = (
     "mpc",
     "deep",
     "learnable",
+    "attack",
     "train",
     "serve",
     "config",

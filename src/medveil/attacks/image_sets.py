@@ -1,0 +1,147 @@
+"""Pictures from folders for attacks: a sample of one's own images, or an encrypted dataset beside public pictures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medveil.attacks.base import Material
+from medveil.attacks.material import encrypter
+from medveil.attacks.views import to_8_bit
+from medveil.errors import InputError, MedveilError, UnsupportedError
+from medveil.imaging.reader import read
+from medveil.recognition import layouts
+from medveil.recognition.encryption_sources import Form, Uniform, entries_of, frames_of
+from medveil.recognition.layouts import Entry
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Pictures of one size, uint8, with names, labels and groups ("" where unknown), and what was left out."""
+
+    pictures: list[Array]
+    names: list[str]
+    labels: list[str]
+    groups: list[str]
+    notes: tuple[str, ...] = ()
+
+    def take(self, chosen: Sequence[int]) -> Collection:
+        """Return some of them, in that order."""
+        return Collection(
+            [self.pictures[i] for i in chosen],
+            [self.names[i] for i in chosen],
+            [self.labels[i] for i in chosen],
+            [self.groups[i] for i in chosen],
+            self.notes,
+        )
+
+
+def gather_pictures(
+    source: Path, form: Form, *, most: int | None = None, seed: int = 0, split: str | None = None, broken: str = "skip"
+) -> Collection:
+    """Read a folder or series as pictures, at most `most` of its files, drawn by `seed`; whole groups stay together.
+
+    Deeper samples give their top 8 bits. broken: skip files that cannot be read (noted), or refuse.
+    Raises InputError where pictures are not alike, with the option that makes them so, or where none is left.
+    """
+    entries = [e for e in entries_of(source) if split is None or e.split == split]
+    if most is not None and len(entries) > most:
+        entries = _drawn(entries, most, seed)
+    uniform, notes = Uniform(form), []
+    found = Collection([], [], [], [])
+    for entry in entries:
+        try:
+            frames = list(frames_of(entry, form))
+        except UnsupportedError:
+            raise
+        except MedveilError as error:
+            if broken == "refuse":
+                raise
+            notes.append(f"left out {entry.name}: {error}")
+            continue
+        for frame in frames:
+            uniform.check(frame)
+            found.pictures.append(to_8_bit(frame.pixels, frame.bits))
+            found.names.append(frame.name)
+            found.labels.append(entry.label)
+            found.groups.append(entry.group or "")
+    if not found.pictures:
+        raise InputError(f"{source} holds no picture that can be read")
+    return Collection(found.pictures, found.names, found.labels, found.groups, tuple(notes))
+
+
+def _drawn(entries: list[Entry], most: int, seed: int) -> list[Entry]:
+    """Return at most `most` entries of whole groups in random order, then in their old order."""
+    rng = np.random.default_rng(seed)
+    groups: dict[str, list[int]] = {}
+    for i, entry in enumerate(entries):
+        groups.setdefault(entry.group or f"={i}", []).append(i)
+    names = sorted(groups)
+    chosen: list[int] = []
+    for at in rng.permutation(len(names)):
+        if len(chosen) + len(groups[names[int(at)]]) <= most:
+            chosen += groups[names[int(at)]]
+    return [entries[i] for i in sorted(chosen)]
+
+
+def encrypted_material(
+    encrypted: Path, gallery: Collection, truth: Path | None, *, known: int = 0, public: Sequence[Array] = ()
+) -> Material:
+    """Return an encrypted dataset and a gallery as material: what the cloud has, scored by who is who.
+
+    truth: the table of names that encrypting wrote (`OUT.names.csv`); without one, the file names must have been
+    kept. known: the first so many pairs are known to the attacker and taken out of what is attacked.
+    Raises InputError where no encrypted picture can be told to be one of the gallery.
+    """
+    listing = layouts.recognise(encrypted)
+    if listing.layout != "encrypted":
+        raise InputError(f"{encrypted} is no encrypted dataset: make one with medveil learnable encrypt")
+    scheme, options = str(listing.facts["scheme"]), dict(listing.facts["options"])
+    where = {name: i for i, name in enumerate(gallery.names)} | {_stem(n): i for i, n in enumerate(gallery.names)}
+    who = _names(truth if truth is not None else encrypted.parent / f"{encrypted.name}.names.csv")
+    material = Material(scheme, options, gallery=gallery.pictures, public=list(public))
+    if all(gallery.groups):
+        material.gallery_groups = gallery.groups
+    for entry in listing.entries:
+        source = who.get(entry.name, entry.name)
+        at = where.get(source, where.get(_stem(source), -1))
+        if at < 0:
+            continue
+        image = read(entry.path)
+        picture = to_8_bit(image.pixels[0], image.bits_stored)
+        if len(material.known) < known:
+            material.known.append((gallery.pictures[at], picture))
+            continue
+        material.originals.append(gallery.pictures[at])
+        material.protected.append(picture)
+        material.gallery_index.append(at)
+        if gallery.groups[at]:
+            material.groups.append(gallery.groups[at])
+    if not material.protected:
+        raise InputError(
+            f"no picture of {encrypted} is known to be one of the gallery: give the table of names with --truth, or a "
+            "gallery that holds the originals"
+        )
+    if len(material.groups) != len(material.protected):
+        material.groups = []
+    material.encrypt_public = encrypter(scheme, options)
+    return material
+
+
+def _names(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as handle:
+        return {row[1]: row[0] for row in csv.reader(handle) if len(row) == 2}
+
+
+def _stem(name: str) -> str:
+    return Path(name).name.split(".", 1)[0]
