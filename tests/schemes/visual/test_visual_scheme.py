@@ -12,7 +12,7 @@ import pytest
 from tests.schemes.visual.visual_material import collateral, image, policy, provider, shown
 
 from medveil.attestation.session import DealerKey, SessionSigner
-from medveil.errors import TamperedError, UnrecoverableError, UsageError
+from medveil.errors import FormatError, LimitError, TamperedError, UnrecoverableError, UsageError
 from medveil.imaging.image import MedicalImage
 from medveil.schemes.base import FindingKind, Part
 from medveil.schemes.visual import Visual, admission, carriers, lossless, restoring
@@ -133,6 +133,24 @@ def test_insecure_recovery_marks_its_picture() -> None:
     assert restored.image.rows > image().rows
     assert {f.kind for f in restored.findings} == {FindingKind.UNVERIFIED, FindingKind.APPROXIMATE}
     assert restored.image.original is None
+
+
+@pytest.mark.parametrize("name", ["us-breast-benign.png", "mr-brain-glioma.jpg"])
+def test_a_lossless_webp_copy_is_a_share_and_a_lossy_one_is_not(name: str) -> None:
+    protected = Visual(provider=provider(), lossless=False, carrier="lsb").protect(image(name))
+    shares = [carriers.read(part.data) for part in protected.parts]
+    colour = [s.pixels if s.pixels.ndim == 3 else np.repeat(s.pixels[..., None], 3, axis=2) for s in shares]
+    copies = [imagecodecs.webp_encode(pixels, lossless=True) for pixels in colour]
+    again = [carriers.read(copy) for copy in copies]
+    for share, copy in zip(shares, again, strict=True):
+        assert np.array_equal(share.pixels, copy.pixels)
+    assert list(attested(again).shares) == [1, 2]
+    assert Visual().restore(copies, protected.secret).image is not None
+    with pytest.raises((FormatError, TamperedError), match="loss"):
+        carriers.read(imagecodecs.webp_encode(colour[0], level=90, lossless=False))
+    for broken in (copies[0][:60], copies[0][:20], copies[0][:12] + b"VP8X" + bytes(30)):
+        with pytest.raises((FormatError, TamperedError, LimitError)):
+            carriers.read(broken)
 
 
 def test_one_session_for_many_images_and_a_dealer() -> None:

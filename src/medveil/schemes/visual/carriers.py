@@ -105,7 +105,7 @@ def write(carrier: str, pixels: Pixels, outside: bytes, layer: bytes) -> bytes:
 
 
 def read(data: bytes, sidecar: bytes | None = None) -> ShareFile:
-    """Read a share from a PNG or DICOM file, with its proof from wherever it is; nothing is verified.
+    """Read a share from a PNG, lossless WebP or DICOM file, with its proof from wherever it is; nothing is verified.
 
     Raises FormatError for what is no share (a JPEG, another picture), LimitError for one that is too large,
     TamperedError for a damaged file, a frame that was cut, or a chunk that fails its check. A share without any
@@ -113,8 +113,13 @@ def read(data: bytes, sidecar: bytes | None = None) -> ShareFile:
     """
     if data.startswith(_JPEG):
         raise FormatError("the share was stored as JPEG, which changes every pixel: bring the PNG or DICOM file")
-    pixels, payload, layer = _read_png(data) if data.startswith(_PNG) else _read_dicom(data)
-    if not np.isin(pixels, (0, 1, 254, 255)).all():
+    if data.startswith(_PNG):
+        pixels, payload, layer = _read_png(data)
+    elif data[:4] + data[8:12] == b"RIFFWEBP":
+        pixels, payload, layer = _read_webp(data), b"", b""
+    else:
+        pixels, payload, layer = _read_dicom(data)
+    if ((pixels + np.uint8(2)) >> 2).any():  # only 254, 255, 0 and 1 come out as 0 to 3
         raise TamperedError("the picture has values besides 0, 1, 254 and 255: it is no share, or was stored with loss")
     if sidecar is not None:
         payload = sidecar
@@ -196,6 +201,31 @@ def _read_png(data: bytes) -> tuple[Pixels, bytes, bytes]:
     if len(proof) > MAX_ENVELOPE:
         raise LimitError(f"a proof of {len(proof)} bytes is larger than the {MAX_ENVELOPE} allowed")
     return np.ascontiguousarray(pixels), proof, found.get(_LAYER, b"")
+
+
+def _read_webp(data: bytes) -> Pixels:
+    """Return the pixels of a lossless WebP copy; our chunks did not survive the conversion, the lowest bits did."""
+    import imagecodecs
+
+    if data[12:16] == b"VP8L" and len(data) > 25:
+        bits = int.from_bytes(data[21:25], "little")
+        columns, rows = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif data[12:16] == b"VP8X" and len(data) > 30:
+        columns, rows = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    else:
+        raise FormatError(
+            "the share was stored as WebP with loss, which changes every pixel: bring the PNG or DICOM file"
+        )
+    _check_shape(rows, columns, 3)
+    try:
+        pixels = np.asarray(imagecodecs.webp_decode(data), np.uint8)
+    except (ValueError, RuntimeError):
+        raise TamperedError("the share's WebP file cannot be decoded: it is damaged") from None
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or (pixels.shape[2] == 4 and (pixels[..., 3] != 255).any()):
+        raise FormatError("the WebP file is not an opaque picture: it is no share")
+    pixels = pixels[..., :3]
+    grey = pixels[..., :1]
+    return np.ascontiguousarray(grey[..., 0] if (pixels == grey).all() else pixels)  # WebP has no grey
 
 
 def _write_dicom(pixels: Pixels, proof: bytes, layer: bytes) -> bytes:
