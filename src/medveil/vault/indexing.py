@@ -8,11 +8,10 @@ storing.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,10 +21,8 @@ from medveil.crypto.keyfile import OwnerKey
 from medveil.crypto.prg import SYSTEM
 from medveil.errors import MedveilError, ObjectMissingError, StoreError
 from medveil.schemes.base import Finding, FindingKind
-from medveil.vault.freshness import current
-from medveil.vault.head import find_entry
-from medveil.vault.reading import open_version
-from medveil.vault.search.attributes import Described, describe
+from medveil.vault.examining import examine
+from medveil.vault.search.attributes import Described
 from medveil.vault.search.building import Entry
 from medveil.vault.search.cache import Cache
 from medveil.vault.search.index import SearchIndex
@@ -33,7 +30,6 @@ from medveil.vault.search.query import parse_query
 from medveil.vault.search.reports import SearchReport, Study
 from medveil.vault.search.searching import search
 from medveil.vault.search.settings import SearchConfig, open_backend
-from medveil.vault.survey import survey
 
 if TYPE_CHECKING:
     from medveil.vault.session import Session
@@ -42,8 +38,6 @@ Progress = Callable[[int, int], None]
 
 BATCH: Final = 256
 """Objects in one commit of the index at most."""
-FRONT: Final = 64 << 20
-"""Bytes of a file that are looked at where it is read again for the index."""
 
 _NONCE: Final = 12
 _WHERE: Final = b"vault search queue"
@@ -131,14 +125,8 @@ class Indexing:
 
     def read_again(self, session: Session, object_id: bytes) -> None:
         """Read an object from the stores and queue it. Raises as `get`."""
-        found = survey(session, object_id)
-        version = current(session, found).version
-        sink = _Front()
-        opened, _ = open_version(session, found, version, cast(BinaryIO, sink))
-        entry = find_entry(version.catalogues, version.manifest, session.owner())
-        name = "" if entry is None else entry.name
-        described = describe(sink.held.getvalue(), name)
-        self.note(object_id, version.manifest.version, opened.index.length, described)
+        found = examine(session, object_id)
+        self.note(object_id, found.manifest.version, found.size, found.described)
         self._left = None
 
     def rebuild(self) -> None:
@@ -168,16 +156,3 @@ class Indexing:
             if self._index is not None:
                 self._index.close()
             self.cache.close()
-
-
-class _Front:
-    """A sink that keeps the beginning of a file."""
-
-    def __init__(self) -> None:
-        self.held = io.BytesIO()
-
-    def write(self, data: bytes, /) -> int:
-        room = FRONT - self.held.tell()
-        if room > 0:
-            self.held.write(data[:room])
-        return len(data)

@@ -17,18 +17,19 @@ from medveil.errors import ConflictError, InputError, MedveilError
 from medveil.imaging.image import MedicalImage, OpaqueFile
 from medveil.imaging.reader import read_any
 from medveil.imaging.roi import ROI
-from medveil.schemes.sealed import FileSource, Sealable, seal
+from medveil.schemes.sealed import FileSource, Manifest, Sealable, seal
 from medveil.schemes.sealed.folder import IN_MEMORY
 from medveil.schemes.sealed.format import OBJECT_ID_SIZE
 from medveil.vault.claims import ATTEMPT, claim
 from medveil.vault.freshness import current
 from medveil.vault.head import CatalogueEntry, Head, content_hash, pack_head, read_head, seal_entry
+from medveil.vault.keys import object_key, study_key, study_name, study_token
 from medveil.vault.naming import head_name, share_name
 from medveil.vault.placement import place
 from medveil.vault.reading import name_of
 from medveil.vault.reports import PutReport
 from medveil.vault.search.attributes import Described, describe
-from medveil.vault.session import EPOCH, Session, locked
+from medveil.vault.session import Session, locked
 from medveil.vault.spool import SpoolFolder, SpoolWriter
 from medveil.vault.state import Attempt
 from medveil.vault.survey import survey
@@ -106,10 +107,21 @@ def put(
 
 
 def _noted(session: Session, job: _Job, report: PutReport) -> PutReport:
-    """Queue what was put for the search index, where there is one."""
+    """Enter what was put into its study's list, and queue it for the search index where there is one."""
+    object_id = bytes.fromhex(report.object_id)
+    members = session.members
+    if members is not None and not members.ledger.is_member(object_id, report.version):
+        epoch = _epoch_of(session, object_id)
+        members.note(object_id, report.version, epoch, report.size, job.described, job.name)
     if session.indexing is not None:
-        session.indexing.note(bytes.fromhex(report.object_id), report.version, report.size, job.described)
+        session.indexing.note(object_id, report.version, report.size, job.described)
     return report
+
+
+def _epoch_of(session: Session, object_id: bytes) -> int:
+    """Return the epoch under which an object's newest version was put: a rotation may have begun meanwhile."""
+    known = session.state.known(object_id)
+    return session.epoch if known is None else Manifest.verify(known.manifest, session.public).epoch
 
 
 def _prepare(session: Session, given: Input, name: str | None, roi: ROI) -> _Job:
@@ -224,6 +236,8 @@ def _seal(
     progress: Progress | None,
 ) -> bytes:
     """Seal into the spool; returns the head."""
+    epoch, owner = session.epoch, session.owner()
+    token = study_token(owner, session.dataset, study_name(job.described.study_uid, object_id))
     with SpoolWriter(folder, range(1, session.n + 1)) as spool:
         record = seal(
             job.source,
@@ -234,8 +248,9 @@ def _seal(
             dataset=session.dataset,
             object_id=object_id,
             version=version,
-            epoch=EPOCH,
+            epoch=epoch,
             previous=previous,
+            key=object_key(study_key(owner, session.dataset, epoch, token), object_id, version),
             progress=progress,
         )
     entry = CatalogueEntry(job.name, job.media_type, job.size, int(time.time()))

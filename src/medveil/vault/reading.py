@@ -21,8 +21,8 @@ from medveil.errors import (
 )
 from medveil.schemes.base import Finding, FindingKind
 from medveil.schemes.bundle import new_file
-from medveil.schemes.sealed import Manifest, Opened, check_shares, open_shares
-from medveil.schemes.sealed.opening import Nowhere
+from medveil.schemes.sealed import Manifest, Opened, check_shares
+from medveil.schemes.sealed.opening import Nowhere, open_with, unseal_key
 from medveil.vault.freshness import Current, current, remember
 from medveil.vault.head import CatalogueEntry, find_entry
 from medveil.vault.naming import Holdings, objects_prefix, sort_names
@@ -151,10 +151,14 @@ def open_version(
     version: Version,
     sink: BinaryIO,
     *,
+    sealed: bytes | None = None,
     partial: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Opened, Shares]:
-    """Give the bytes of one version to a sink, verified. Raises as `get`; the caller makes them visible at the end."""
+    """Give the bytes of one version to a sink, verified. Raises as `get`; the caller makes them visible at the end.
+
+    sealed: what the envelope holds, where it is known already; else the owner's key opens it.
+    """
     shares = find_shares(session, found, version)
     manifest = version.manifest
     if len(shares.readers) < manifest.k:
@@ -165,11 +169,10 @@ def open_version(
             f"{len(shares.readers)} parts of object {manifest.object_id.hex()} are within reach and {manifest.k} are "
             f"needed, so none of its chunks can be given back ({what}): {advice}"
         )
-    opened = open_shares(
+    opened = open_with(
         manifest,
-        version.envelopes,
+        unseal_key(manifest, version.envelopes, session.owner()) if sealed is None else sealed,
         shares.as_readers(),
-        session.owner(),
         sink,
         partial=partial,
         progress=progress,

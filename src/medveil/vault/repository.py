@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from medveil.crypto.envelope import RecipientPrivateKey
 from medveil.crypto.keyfile import OwnerKey, OwnerPublic
 from medveil.errors import ConfigError, MedveilError, WrongKeyError
 from medveil.imaging.roi import ROI
@@ -22,6 +23,9 @@ from medveil.vault.audit import Action, AuditLog
 from medveil.vault.auditing import Note, audited
 from medveil.vault.config import VaultConfig, load_config
 from medveil.vault.fleet import Fleet, Opener
+from medveil.vault.grants import GrantedVault, Grants
+from medveil.vault.grants.ledger import Ledger
+from medveil.vault.grants.members import Members
 from medveil.vault.indexing import Indexing
 from medveil.vault.putting import Input
 from medveil.vault.reports import (
@@ -61,6 +65,7 @@ class Vault:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._grants: Grants | None = None
 
     @classmethod
     def init(cls, config: Path | str | VaultConfig, owner: OwnerKey, *, stores: Sequence[Store] | None = None) -> Vault:
@@ -185,8 +190,10 @@ class Vault:
 
     # ---------------------------------------------------------------------------------------------------- search
 
-    def search(self, query: str, *, limit: int = 100, offset: int = 0) -> SearchReport:
+    def search(self, query: str, *, limit: int = 100, offset: int = 0, recipient: str | None = None) -> SearchReport:
         """Find studies, best first: a QIDO-RS query, free words, or both (`medveil.vault.search.query`).
+
+        recipient: a pinned recipient's name: only studies that they may read now are found.
 
         A DEGRADED finding says where objects are stored that are not in the index yet.
         Raises ConfigError where the vault has no index, InputError and UnsupportedError for queries that it cannot
@@ -195,7 +202,8 @@ class Vault:
         """
         indexing = self._indexing()
         with audited(self._session, Action.SEARCH) as note:
-            report = indexing.search(query, limit=limit, offset=offset)
+            allowed = None if recipient is None else self.grants.allowed(recipient)
+            report = indexing.search(query, limit=limit, offset=offset, allowed=allowed)
             note.detail = {"rows": report.rows, "count": len(report.hits)}
         behind = indexing.behind(self._session)
         if behind:
@@ -234,6 +242,40 @@ class Vault:
             self._session.owner()
             raise ConfigError("this vault has no search index: add a table [search] to its configuration")
         return self._session.indexing
+
+    # ---------------------------------------------------------------------------------------------------- grants
+
+    @property
+    def grants(self) -> Grants:
+        """Recipients, grants, revocation and rotation. Raises WrongKeyError without the owner's key."""
+        self._session.owner()
+        if self._grants is None and self._session.members is not None:
+            self._grants = Grants(self._session, self._session.members)
+        if self._grants is None:
+            raise ConfigError("this vault was opened without its ledger of grants")
+        return self._grants
+
+    @classmethod
+    def join(
+        cls,
+        config: Path | str | VaultConfig,
+        invitation: bytes,
+        key: RecipientPrivateKey,
+        fingerprint: str,
+        *,
+        stores: Sequence[Store] | None = None,
+    ) -> GrantedVault:
+        """Begin as a recipient on this machine; see `GrantedVault.join`."""
+        checked = config if isinstance(config, VaultConfig) else load_config(config)
+        return GrantedVault.join(checked, _fleet(checked, stores), invitation, key, fingerprint)
+
+    @classmethod
+    def open_granted(
+        cls, config: Path | str | VaultConfig, key: RecipientPrivateKey, *, stores: Sequence[Store] | None = None
+    ) -> GrantedVault:
+        """Open a vault as the recipient that joined it here; see `GrantedVault.open`."""
+        checked = config if isinstance(config, VaultConfig) else load_config(config)
+        return GrantedVault.open(checked, _fleet(checked, stores), key)
 
     # --------------------------------------------------------------------------------------------------- reading
 
@@ -382,6 +424,8 @@ class Vault:
             self._session.audit.close()
         if self._session.indexing is not None:
             self._session.indexing.close()
+        if self._session.members is not None:
+            self._session.members.ledger.close()
 
     def __enter__(self) -> Self:
         return self
@@ -449,6 +493,7 @@ def _session(config: VaultConfig, fleet: Fleet, state: State, owner: OwnerKey | 
         orphan_age=config.orphan_age,
         indexing=None if config.search is None or owner is None else _indexing(config.search, state, owner),
         audit=AuditLog(state.folder, state.meta("dataset"), owner) if config.audit else None,
+        members=None if owner is None else Members(Ledger(state.folder), owner, state.meta("dataset")),
     )
 
 

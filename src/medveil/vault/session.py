@@ -19,10 +19,8 @@ from medveil.vault.state import State
 
 if TYPE_CHECKING:
     from medveil.vault.audit.log import AuditLog
+    from medveil.vault.grants.members import Members
     from medveil.vault.indexing import Indexing
-
-EPOCH = 1
-"""Epoch of the dataset's keys; there is no rotation yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +39,18 @@ class Session:
     orphan_age: float
     indexing: Indexing | None = None
     audit: AuditLog | None = None
+    members: Members | None = None
 
     def owner(self) -> OwnerKey:
         """Return the owner's key. Raises WrongKeyError where the vault was opened without."""
         if self.key is None:
             raise WrongKeyError("this needs the owner's key, and the vault was opened without: give the key file")
         return self.key
+
+    @property
+    def epoch(self) -> int:
+        """The dataset's current epoch: of the keys of what is put now."""
+        return 1 if self.members is None else self.members.ledger.epoch
 
     @property
     def options(self) -> SealOptions:

@@ -195,6 +195,39 @@ class State:
             ).fetchone()
         return row is not None
 
+    # ------------------------------------------------------------------------------------- of a recipient's machine
+
+    def grants_seen(self) -> tuple[int, tuple[int, ...]]:
+        """Return the highest serial of a recipient's grants that was seen, and the serials in force then."""
+        with self._connect() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'grants'").fetchone()
+        if row is None:
+            return 0, ()
+        serials = [int.from_bytes(row[0][at : at + 8], "big") for at in range(0, len(row[0]), 8)]
+        return serials[0], tuple(serials[1:])
+
+    def see_grants(self, serial: int, live: Iterable[int]) -> None:
+        """Remember them; the highest serial never goes back."""
+        if serial < self.grants_seen()[0]:
+            return
+        value = b"".join(one.to_bytes(8, "big") for one in (serial, *live))
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('grants', ?)", (value,))
+
+    def tick(self, now: int) -> int:
+        """Remember the time and return the latest that was ever seen, Unix seconds."""
+        with self._write() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
+            latest = max(now, 0 if row is None else int.from_bytes(row[0], "big"))
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (latest.to_bytes(8, "big"),))
+        return latest
+
+    def forget_older(self, object_id: bytes, version: int) -> None:
+        """Forget where versions below this one were: they were deleted on purpose."""
+        with self._write() as db:
+            for table in ("copies", "manifests", "repairs"):
+                db.execute(f"DELETE FROM {table} WHERE object = ? AND version < ?", (object_id, version))  # noqa: S608
+
     # ----------------------------------------------------------------------------------------------------- places
 
     def places(self, object_id: bytes, version: int) -> tuple[dict[int, tuple[str, str]], dict[str, str]]:

@@ -81,13 +81,15 @@ def seal(
     epoch: int = 1,
     previous: bytes = bytes(HASH_SIZE),
     recipients: Sequence[RecipientKey] = (),
+    key: bytes | None = None,
     progress: Progress | None = None,
     rng: Randomness = SYSTEM,
 ) -> SealedRecord:
     """Seal an input: write share object j to sinks[j - 1] and return the signed manifest and the envelopes.
 
     The first envelope is the owner's own; mode C has none. object_id: None for a new object, else with a higher
-    `version` and the `digest` of the last manifest as `previous`. progress(done, total) counts payload bytes.
+    `version` and the `digest` of the last manifest as `previous`. key: what the envelopes hold, 32 bytes that are used
+    for this object and version only, random by default. progress(done, total) counts payload bytes.
 
     Raises UsageError for options that do not exist or another number of sinks than n, InputError where the input
     cannot be read, changes meanwhile, or `roi` does not lie in it, and LimitError beyond the bounds of the format.
@@ -107,6 +109,7 @@ def seal(
         epoch=epoch,
         previous=previous,
         recipients=recipients,
+        key=key,
         progress=progress,
         rng=rng,
     )
@@ -125,6 +128,7 @@ def seal_into(
     epoch: int = 1,
     previous: bytes = bytes(HASH_SIZE),
     recipients: Sequence[RecipientKey] = (),
+    key: bytes | None = None,
     progress: Progress | None = None,
     rng: Randomness = SYSTEM,
 ) -> SealedRecord:
@@ -134,7 +138,7 @@ def seal_into(
     identity = rng.bytes(OBJECT_ID_SIZE) if object_id is None else object_id
     if len(identity) != OBJECT_ID_SIZE or len(dataset) != OBJECT_ID_SIZE or not 0 <= version < 1 << 64:
         raise UsageError("an object's id and dataset have 16 bytes each and its version 64 bits")
-    plan, salt = plan_keys(options.mode, k, n, rng), rng.bytes(SALT_SIZE)
+    plan, salt = plan_keys(options.mode, k, n, rng, key=key), rng.bytes(SALT_SIZE)
     tiles = tile_key(plan.dek, identity, version, salt)
     opened = open_source(source)
     try:

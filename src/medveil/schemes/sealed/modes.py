@@ -19,7 +19,7 @@ from medveil.crypto import shamir
 from medveil.crypto.erasure import Erasure, erasure
 from medveil.crypto.prg import SYSTEM, Randomness
 from medveil.crypto.stream import KEY_SIZE, StreamKey
-from medveil.errors import UnrecoverableError, WrongKeyError
+from medveil.errors import InputError, UnrecoverableError, WrongKeyError
 from medveil.schemes.sealed.format import EXTRA_SIZE, Core, Mode
 
 MAX_COMBINATIONS: Final = 4096
@@ -37,16 +37,22 @@ class KeyPlan:
     extras: tuple[bytes, ...] = field(repr=False)
 
 
-def plan_keys(mode: Mode, k: int, n: int, rng: Randomness = SYSTEM) -> KeyPlan:
-    """Draw a data key and split it as the mode says."""
-    dek = rng.bytes(KEY_SIZE)
+def plan_keys(mode: Mode, k: int, n: int, rng: Randomness = SYSTEM, *, key: bytes | None = None) -> KeyPlan:
+    """Draw a data key and split it as the mode says.
+
+    key: what envelopes would hold (32 bytes, for this object and version only), where the caller derives it; in mode C
+    there is no envelope. Raises InputError for another length.
+    """
+    if key is not None and len(key) != KEY_SIZE:
+        raise InputError(f"a data key has {len(key)} bytes where {KEY_SIZE} belong")
+    dek = rng.bytes(KEY_SIZE) if key is None or mode not in (Mode.KEYED, Mode.PERFECT) else key
     if mode is Mode.KEYED:
         return KeyPlan(dek, dek, (b"",) * n)
     if mode is Mode.PERFECT:
         return KeyPlan(dek, dek, shamir.split(rng.bytes(EXTRA_SIZE[mode]), k, n, rng))
     if mode is Mode.KEYLESS:
         return KeyPlan(dek, b"", shamir.split(dek, k, n, rng))
-    sealed = rng.bytes(KEY_SIZE)
+    sealed = rng.bytes(KEY_SIZE) if key is None else key
     return KeyPlan(dek, sealed, shamir.split(_xor(dek, sealed), k, n, rng))
 
 
