@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medveil.crypto.keyfile import OwnerKey
-from medveil.crypto.prg import SYSTEM
+from medveil.crypto.prg import SYSTEM, Randomness
 from medveil.errors import InputError, UnrecoverableError, UnsupportedError, UsageError, WrongKeyError
 from medveil.imaging import roi as regions
 from medveil.imaging.image import MedicalImage, OpaqueFile
@@ -88,13 +88,16 @@ class DeepScheme(Scheme):
         Raises UsageError without a key, UnsupportedError for another size or depth than the key was trained for and
         for what is no image, InputError where `roi` does not lie in the image.
         """
+        return self._protect(image, roi, SYSTEM)
+
+    def _protect(self, image: MedicalImage | OpaqueFile, roi: ROI, rng: Randomness) -> Protected:
         if self._key is None:
             raise UsageError(f"{self.name} needs a key that you trained: {self._how()}")
         if isinstance(image, OpaqueFile):
             raise UnsupportedError(f"{self.name} encrypts pixels, and this file has none: take scheme sealed")
         regions.check(roi, image)
         codes, grid, loss = self._encode(image, self._key)
-        image_id = SYSTEM.bytes(container.ID_SIZE)
+        image_id = rng.bytes(container.ID_SIZE)
         part = container.pack_part(self.method, image_id, codes)
         secret = ImageSecret(
             self.method, image_id, container.part_digest(part), image.pixels.dtype.newbyteorder("=").str,
