@@ -146,7 +146,7 @@ def test_samples_are_marked_and_checked(monkeypatch: pytest.MonkeyPatch, tmp_pat
         samples.load("rot13")
     data = bytearray(samples.path_of("invertible").read_bytes())
     data[100] ^= 1
-    (tmp_path / "invertible.key").write_bytes(data)
+    (tmp_path / "invertible.sample").write_bytes(data)
     monkeypatch.setattr(samples, "FOLDER", tmp_path)
     samples.load.cache_clear()
     with pytest.raises(TamperedError):

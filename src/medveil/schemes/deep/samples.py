@@ -28,7 +28,7 @@ _MAX_BODY: Final = 4 << 20
 
 def path_of(method: str) -> Path:
     """Return where a method's sample lies."""
-    return FOLDER / f"{method}.key"
+    return FOLDER / f"{method}.sample"
 
 
 @cache
