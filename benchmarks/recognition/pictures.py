@@ -17,7 +17,7 @@ from medveil.metrics.image_quality import ssim
 from medveil.recognition import curves, models
 from medveil.recognition.datasets import load
 from medveil.recognition.explain import grad_cam, side_by_side
-from medveil.recognition.protections import encrypt_dataset
+from medveil.recognition.protections import encrypt_images
 from medveil.recognition.reading import to_grey
 from medveil.recognition.training import MODEL, TrainingPlan, train
 from medveil.schemes import registry as schemes
@@ -36,8 +36,8 @@ def explain(data: Path, work: Path, _page: Path, kept: Path) -> None:
     three = {"grey": "three"}
     versions = {
         "plain": plain,
-        "SKK": encrypt_dataset(plain, "learnable-skk", three, key=key),
-        "M = 4": encrypt_dataset(large, "learnable-smoothed", {"block": 4, **three}, key=key, per_block=True),
+        "SKK": encrypt_images(plain, "learnable-skk", three, key=key),
+        "M = 4": encrypt_images(large, "learnable-smoothed", {"block": 4, **three}, key=key, per_block=True),
     }
     plan = TrainingPlan(model="small-cnn", epochs=15, step=10, precision="bf16", validate=0, seed=1)
     rows = []

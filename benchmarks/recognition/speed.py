@@ -11,7 +11,7 @@ from benchmarks.pages import write as write_section
 from medveil.networks.architectures import ARCHITECTURES
 from medveil.recognition import loop
 from medveil.recognition.datasets import load
-from medveil.recognition.protections import encrypt_dataset
+from medveil.recognition.protections import encrypt_images
 from medveil.recognition.training import TrainingPlan
 
 SHARE = 0.05
@@ -27,8 +27,8 @@ def write(data: Path, _work: Path, page: Path, _kept: Path) -> None:
     ]
     seconds = {}
     for name, scheme, options in (("SKK", "learnable-skk", {}), ("M = 4", "learnable-smoothed", {"block": 4})):
-        encrypt_dataset(rgb.take(range(4)), scheme, options)  # compiles the kernels
-        seconds[name] = min(_time(lambda s=scheme, o=options: encrypt_dataset(rgb, s, o)) for _ in range(3))
+        encrypt_images(rgb.take(range(4)), scheme, options)  # compiles the kernels
+        seconds[name] = min(_time(lambda s=scheme, o=options: encrypt_images(rgb, s, o)) for _ in range(3))
     for name, network in ARCHITECTURES.items():
         plan = TrainingPlan(model=name, epochs=1, precision="bf16", validate=0)
         loop.fit(rgb.take(range(0, len(rgb), 4)), plan)  # allocations and code paths warm

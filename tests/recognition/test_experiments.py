@@ -13,7 +13,7 @@ from medveil.recognition import plans, tables
 from medveil.recognition.datasets import Dataset
 from medveil.recognition.experiments import prepare, run_plan
 from medveil.recognition.plans import Condition, Data
-from medveil.recognition.protections import encrypt_dataset, through_shares
+from medveil.recognition.protections import encrypt_images, through_shares
 
 TINY = """
 title = "two cells"
@@ -104,21 +104,21 @@ def test_a_condition_is_the_same_for_the_same_seed(shared_data: Path) -> None:
 
 def test_smoothing_thinned_by_block_is_the_smoothed_picture(xrays: Dataset) -> None:
     few = xrays.take(range(4))
-    thin = encrypt_dataset(few, "learnable-smoothed", {"block": 4}, key=bytes(32), per_block=True)
-    whole = encrypt_dataset(few, "learnable-smoothed", {"block": 4}, key=bytes(32))
+    thin = encrypt_images(few, "learnable-smoothed", {"block": 4}, key=bytes(32), per_block=True)
+    whole = encrypt_images(few, "learnable-smoothed", {"block": 4}, key=bytes(32))
     np.testing.assert_array_equal(thin.images.repeat(4, axis=1).repeat(4, axis=2), whole.images)
     assert thin.facts == {"scheme": "learnable-smoothed", "options": {"block": 4}, "per_block": 4}
 
 
 def test_what_cannot_protect_is_refused(xrays: Dataset) -> None:
     with pytest.raises(UsageError, match="networks cannot learn from sealed"):
-        encrypt_dataset(xrays, "sealed")
+        encrypt_images(xrays, "sealed")
     with pytest.raises(UsageError, match="does not take these options: blocks"):
-        encrypt_dataset(xrays, "learnable-smoothed", {"blocks": 3})
+        encrypt_images(xrays, "learnable-smoothed", {"blocks": 3})
     with pytest.raises(InputError, match="there is no recovery"):
         through_shares(xrays, "guess")
     with pytest.raises(InputError, match="larger than"):
-        encrypt_dataset(xrays, "learnable-smoothed", {"block": 40})
+        encrypt_images(xrays, "learnable-smoothed", {"block": 40})
 
 
 @pytest.mark.parametrize("name", plans.names())

@@ -93,7 +93,10 @@ def _correlated(images: npt.NDArray[np.uint8], near: float) -> list[tuple[int, i
 
 
 def clusters(dataset: Dataset, duplicates: Duplicates | None = None) -> npt.NDArray[np.int64]:
-    """Return for each image the number of its cluster, (N,): duplicates, groups and equal sources joined."""
+    """Return for each image the number of its cluster, (N,): duplicates, groups and equal sources joined.
+
+    Clusters are numbered by their last image, so equal clusters have equal numbers however they were found.
+    """
     parent = np.arange(len(dataset))
 
     def root(i: int) -> int:
@@ -108,7 +111,8 @@ def clusters(dataset: Dataset, duplicates: Duplicates | None = None) -> npt.NDAr
         pairs += [(first.setdefault(name, i), i) for i, name in enumerate(names) if name]
     for i, j in pairs:
         parent[root(i)] = root(j)
-    return np.unique([root(i) for i in range(len(dataset))], return_inverse=True)[1].astype(np.int64)
+    last = {root(i): i for i in range(len(dataset))}
+    return np.unique([last[root(i)] for i in range(len(dataset))], return_inverse=True)[1].astype(np.int64)
 
 
 def leakage(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from medveil.crypto import prg
 from medveil.errors import InputError
 from medveil.recognition import results, tables
 from medveil.recognition.datasets import Dataset, load
+from medveil.recognition.duplicates import clusters
 from medveil.recognition.outcome import Outcome, summary
 from medveil.recognition.plans import Condition, Data, Plan, Run
-from medveil.recognition.protections import encrypt_dataset, through_shares
+from medveil.recognition.protections import encrypt_images, through_shares
 from medveil.recognition.training import MODEL, cross_validate, train
 
 Report = Callable[[str, int, int], None]
@@ -95,20 +96,27 @@ def run_plan(
 
 
 def prepare(data: Data, condition: Condition, folder: Path, seed: int) -> Dataset:
-    """Return the images of a dataset under a condition; the same for the same seed."""
-    size = condition.source_size or data.size
-    dataset = load(folder / data.path, size, data.mode, data.split, findings=data.findings, resolution=data.resolution)
-    if data.subset is not None:
-        dataset = dataset.subset(data.subset, seed)
+    """Return the images of a dataset under a condition; the same for the same seed.
+
+    Groups are the clusters of the plain images, so that every condition is split alike.
+    """
+    plain = _loaded(data, data.size, folder, seed)
+    groups = tuple(f"cluster{number}" for number in clusters(plain))
     if condition.scheme is None and condition.recovery is None:
-        return dataset
+        return replace(plain, groups=groups)
+    dataset = replace(_loaded(data, condition.source_size or data.size, folder, seed), groups=groups)
     with prg.allow_insecure_randomness("experiment"):
         rng = prg.insecure_seeded(seed, f"recognition experiment {condition.name}")
         if condition.recovery is not None:
             return through_shares(dataset, condition.recovery, sigma=condition.sigma, rng=rng).resized(data.size)
-        return encrypt_dataset(
+        return encrypt_images(
             dataset, str(condition.scheme), condition.options, key=rng.bytes(32), per_block=condition.per_block
         )
+
+
+def _loaded(data: Data, size: int, folder: Path, seed: int) -> Dataset:
+    found = load(folder / data.path, size, data.mode, data.split, findings=data.findings, resolution=data.resolution)
+    return found if data.subset is None else found.subset(data.subset, seed)
 
 
 def _cell(

@@ -49,7 +49,7 @@ class Condition(_Table):
     """What happens to the images before a network sees them; nothing where neither scheme nor recovery is named.
 
     source_size: the size at which they are encrypted or shared, the data's own by default; restored pictures are then
-    resized to the data's. per_block: see `protections.encrypt_dataset`.
+    resized to the data's. per_block: see `protections.encrypt_images`.
     """
 
     name: Name

@@ -1,6 +1,6 @@
 """A dataset as a cloud or a receiver would have it: encrypted by a learnable scheme, or shared and restored.
 
-For experiments: `encrypt_dataset` encrypts what is in memory; `through_shares` deals visual shares of every picture
+For experiments: `encrypt_images` encrypts what is in memory; `through_shares` deals visual shares of every picture
 and restores it from them. Real outsourcing goes through `medveil learnable encrypt` and `medveil visual restore`,
 whose folders `datasets.load` reads.
 """
@@ -21,7 +21,7 @@ from medveil.schemes import registry
 _BATCH = 64
 
 
-def encrypt_dataset(
+def encrypt_images(
     dataset: Dataset,
     scheme: str,
     options: Mapping[str, Any] | None = None,
