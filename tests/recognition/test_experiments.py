@@ -26,7 +26,7 @@ step = 1
 validate = 0
 [[data]]
 name = "breast"
-path = "breast_ultrasound_busi"
+path = "breast"
 size = 32
 subset = 12
 [[condition]]
@@ -58,9 +58,9 @@ def _plan(tmp_path: Path, text: str = TINY) -> plans.Plan:
     return plans.read(path)
 
 
-def test_an_experiment_leaves_tables_and_resumes(shared_data: Path, tmp_path: Path) -> None:
+def test_an_experiment_leaves_tables_and_resumes(few: Path, tmp_path: Path) -> None:
     plan, out = _plan(tmp_path), tmp_path / "out"
-    record = run_plan(plan, shared_data, out)
+    record = run_plan(plan, few, out)
     assert [c["column"] for c in record["cells"]] == ["plain", "M = 2"]
     assert {"results.json", "table.md", "table.csv", "bars.png", "roc.png"} <= {p.name for p in out.iterdir()}
     rows = tables.rows(record)
@@ -68,36 +68,36 @@ def test_an_experiment_leaves_tables_and_resumes(shared_data: Path, tmp_path: Pa
     assert rows[1]["paper_drop"] == pytest.approx(0.0906)
     assert rows[1]["drop"] == pytest.approx(rows[0]["mean"] - rows[1]["mean"])
     assert "two cells (quick profile)" in (out / "table.md").read_text()
-    again = run_plan(plan, shared_data, out, resume=True)
+    again = run_plan(plan, few, out, resume=True)
     assert [c["values"] for c in again["cells"]] == [c["values"] for c in record["cells"]]
     assert json.loads((out / "results.json").read_text())["environment"]["packages"]["medveil"]
     with pytest.raises(InputError, match="no run of the plan matches"):
-        run_plan(plan, shared_data, out, only="Xception")
+        run_plan(plan, few, out, only="Xception")
 
 
-def test_held_out_repeats_and_transfer(shared_data: Path, tmp_path: Path) -> None:
+def test_held_out_repeats_and_transfer(few: Path, tmp_path: Path) -> None:
     text = TINY.replace("folds = 2", 'hold_out = 0.3\nrepeats = 2\nmeasure = "auc"')
     text = text.replace("[[data]]", '[pretraining]\ndata = "breast"\n[[data]]', 1).replace(
         'condition = "smoothed"', 'condition = "smoothed"\ntransfer = true\nsettings = { groups = 2 }'
     )
     text = text.replace('options = { block = 2, grey = "three" }', "options = { block = 2 }")
     plan, out = _plan(tmp_path, text), tmp_path / "out"
-    record = run_plan(plan, shared_data, out, only="M = 2")
+    record = run_plan(plan, few, out, only="M = 2")
     (cell,) = record["cells"]
     assert len(cell["values"]) == 2
     assert (out / "pretrained-small-cnn-breast" / "model.safetensors").is_file()
-    assert run_plan(plan, shared_data, out, only="M = 2", resume=True)["cells"][0]["values"] == cell["values"]
+    assert run_plan(plan, few, out, only="M = 2", resume=True)["cells"][0]["values"] == cell["values"]
 
 
-def test_a_condition_is_the_same_for_the_same_seed(shared_data: Path) -> None:
-    data = Data(name="b", path="breast_ultrasound_busi", size=32, subset=4)
+def test_a_condition_is_the_same_for_the_same_seed(few: Path) -> None:
+    data = Data(name="b", path="breast", size=32, subset=4)
     encrypted = Condition(name="e", scheme="learnable-skk", options={"grey": "three"})
-    first, again, other = (prepare(data, encrypted, shared_data, seed) for seed in (1, 1, 2))
+    first, again, other = (prepare(data, encrypted, few, seed) for seed in (1, 1, 2))
     assert first.images.shape[3] == 3
     np.testing.assert_array_equal(first.images, again.images)
     assert (first.images != other.images).any()
-    restored = prepare(data, Condition(name="r", recovery="descreen", source_size=96), shared_data, 1)
-    plain = prepare(data, Condition(name="p"), shared_data, 1)
+    restored = prepare(data, Condition(name="r", recovery="descreen", source_size=96), few, 1)
+    plain = prepare(data, Condition(name="p"), few, 1)
     assert restored.images.shape == plain.images.shape
     assert np.abs(restored.images.astype(int) - plain.images).mean() < 12
 
