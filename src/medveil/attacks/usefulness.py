@@ -49,13 +49,13 @@ def _score(
     images: Collection, scheme: str, options: Mapping[str, Any], seed: int, progress: Progress | None
 ) -> tuple[dict[str, float], dict[str, float]]:
     from medveil.recognition.plan import TrainingPlan
-    from medveil.recognition.protections import encrypt_dataset
+    from medveil.recognition.protections import encrypt_images
     from medveil.recognition.training import cross_validate
 
     plan = TrainingPlan(model="small-cnn", epochs=_EPOCHS, lr=0.02, validate=0, seed=seed)
     filled = int(options.get("block", 4)) if scheme == "learnable-smoothed" else 1
     side = min(SIDE * filled, *(n for p in images.pictures for n in p.shape[:2]))
-    encrypted = encrypt_dataset(_dataset(images, max(side, SIDE)), scheme, options, per_block=filled > 1)
+    encrypted = encrypt_images(_dataset(images, max(side, SIDE)), scheme, options, per_block=filled > 1)
     out = []
     for number, dataset in enumerate((_dataset(images, SIDE), encrypted), start=1):
         found = cross_validate(dataset, plan, FOLDS).summary

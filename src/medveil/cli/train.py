@@ -339,7 +339,9 @@ def _version(file: Path, folder: Path | None) -> Path:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command()(train)
-    app.command()(predict)
-    app.command()(explain)
+    """Add the commands of this file, also to `medveil learnable`."""
+    from medveil.cli.learnable import learnable
+
+    for group in (app, learnable):
+        for command in (train, predict, explain):
+            group.command()(command)
