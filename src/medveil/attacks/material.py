@@ -42,15 +42,15 @@ def takes_data_set_key(cls: type[Scheme]) -> bool:
     return bool(getattr(cls, "data_set_key", False))
 
 
-def fresh(scheme: str, options: Mapping[str, Any], rng: Randomness = SYSTEM) -> Scheme:
+def fresh(scheme: str | type[Scheme], options: Mapping[str, Any], rng: Randomness = SYSTEM) -> Scheme:
     """Return a scheme to attack, with a fresh data set key where it takes one and `options` hold none."""
-    cls = registry.load(scheme)
+    cls = registry.load(scheme) if isinstance(scheme, str) else scheme
     key = {"key": rng.bytes(32)} if takes_data_set_key(cls) and "key" not in options else {}
     return cls.for_evaluation(**options, **key)
 
 
 def encrypter(
-    scheme: str, options: Mapping[str, Any], *, part: int = 1, rng: Randomness = SYSTEM
+    scheme: str | type[Scheme], options: Mapping[str, Any], *, part: int = 1, rng: Randomness = SYSTEM
 ) -> Callable[[Array], Array]:
     """Return the public algorithm for an adversary: picture to protected picture, a fresh key for each call."""
     return lambda picture: seen(fresh(scheme, options, rng), picture, part)
@@ -61,6 +61,7 @@ def gather(
     originals: Sequence[Array],
     *,
     options: Mapping[str, Any] | None = None,
+    cls: type[Scheme] | None = None,
     part: int = 1,
     groups: Sequence[str] = (),
     gallery: Sequence[Array] = (),
@@ -76,7 +77,7 @@ def gather(
     """Encrypt `originals` with a registered scheme under fresh keys and return the material of an attack.
 
     options: as `Scheme.for_evaluation` takes them; a scheme that takes a data set key gets one for all of `originals`
-    and `known`.
+    and `known`. cls: the scheme's class, where it is not registered.
     again: further encryptions of each of the first `again_images` images (all where None), each under fresh
     randomness and, where the scheme takes a key, a fresh key: this is what a data set sent twice shows.
     part: which part the adversary keeps. rng: where the drawn keys come from.
@@ -86,8 +87,8 @@ def gather(
         raise InputError(f"{len(originals)} originals need as many groups and gallery indices, or none")
     given = dict(options or {})
     tick = progress or (lambda _done, _total: None)
-    own = fresh(scheme, given, rng)
-    encrypt_public = encrypter(scheme, given, part=part, rng=rng)
+    own = fresh(cls or scheme, given, rng)
+    encrypt_public = encrypter(cls or scheme, given, part=part, rng=rng)
     material = Material(
         scheme=scheme,
         options={k: v for k, v in given.items() if k != "key"},

@@ -56,6 +56,7 @@ _GROUPS = (
     "attack",
     "train",
     "serve",
+    "evaluate",
     "config",
 )
 for _group in _GROUPS:

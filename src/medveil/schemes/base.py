@@ -7,7 +7,7 @@ real images, and a false one fails it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -165,6 +165,8 @@ class Scheme(ABC):
     name: ClassVar[str]
     version: ClassVar[int]
     claim: Claim  # of the class's default options; an instance may narrow it to its options
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+    """Forms that an evaluation measures each in a row of its own: the row's suffix, and the options that make it."""
 
     @classmethod
     def for_evaluation(cls, **options: Any) -> Scheme:

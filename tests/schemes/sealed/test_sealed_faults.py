@@ -10,8 +10,9 @@ import pytest
 from tests.schemes.sealed.material import Object, flip, fragment_at, load, make
 
 from medveil.errors import UnrecoverableError
-from medveil.schemes.base import FindingKind
-from medveil.schemes.sealed import BytesShare, check_shares, rebuild
+from medveil.imaging.reader import read
+from medveil.schemes.base import FindingKind, Part
+from medveil.schemes.sealed import BytesShare, Sealed, check_shares, rebuild
 
 CT = "pydicom_older_tests/CT_small.dcm"
 Shares = dict[int, bytes]
@@ -231,3 +232,18 @@ def test_one_cut_everywhere(ct: Object) -> None:
 def test_order_does_not_matter(ct: Object) -> None:
     assert ct.open({3: ct.shares[2], 1: ct.shares[0], 2: ct.shares[1]}).findings == ()
     assert ct.open({3: ct.shares[2], 1: ct.shares[0]}).original == ct.original
+
+
+@pytest.mark.parametrize("threshold", [(1, 1), (2, 3)])
+def test_an_envelope_changed_in_every_part_is_reported(threshold: tuple[int, int], shared_data: Path) -> None:
+    """No copy differs from it then, and the secret opens the object without it."""
+    scheme = Sealed(threshold=threshold)
+    image = read(shared_data / "dicom_zoo" / CT)
+    made = scheme.protect(image)
+    at = made.parts[0].data.index(made.manifest) + len(made.manifest) + 200
+    parts = [Part(p.index, p.data[:at] + bytes([p.data[at] ^ 1]) + p.data[at + 1 :]) for p in made.parts]
+    restored = scheme.restore(parts, made.secret)
+    assert restored.image.original == image.original
+    assert [(f.kind, f.part, f.place) for f in restored.findings] == [
+        (FindingKind.TAMPER, p.index, "record") for p in parts
+    ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from medveil.crypto.prg import SYSTEM, Randomness
 from medveil.errors import UsageError
@@ -59,6 +59,7 @@ class RoiWatermark(Scheme):
     name: ClassVar[str] = "roi-watermark"
     version: ClassVar[int] = 1
     claim: Claim = _HARDENED_CLAIM
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {p: {"profile": p} for p in PROFILES}
 
     def __init__(
         self,

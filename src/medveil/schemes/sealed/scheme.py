@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final, cast
 
@@ -14,13 +14,13 @@ from medveil.crypto.stream import KEY_SIZE
 from medveil.errors import FormatError, StaleError, TamperedError, UsageError, WrongKeyError
 from medveil.imaging.image import MedicalImage, OpaqueFile
 from medveil.imaging.roi import ROI
-from medveil.schemes.base import Claim, Finding, Part, Protected, Restored, Scheme, Secret
+from medveil.schemes.base import Claim, Finding, FindingKind, Part, Protected, Restored, Scheme, Secret
 from medveil.schemes.bundle import Progress, Verified
 from medveil.schemes.sealed import folder as folders
 from medveil.schemes.sealed.body import SealOptions, seal
 from medveil.schemes.sealed.format import HEADER_READ, OBJECT_ID_SIZE, SHARE_MAGIC, Manifest, Mode, ShareHeader
 from medveil.schemes.sealed.offers import Chosen, choose, look_at
-from medveil.schemes.sealed.opening import Nowhere, Opened, open_with, tags_with
+from medveil.schemes.sealed.opening import Nowhere, Opened, open_with, tags_with, unseal_key
 from medveil.schemes.sealed.records import pack_part
 from medveil.schemes.sealed.repair import check_shares
 from medveil.schemes.sealed.shares import BytesShare, Findings, ShareReader
@@ -59,6 +59,7 @@ class Sealed(Scheme):
         floats=True,
         roi=True,
     )
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}, "1/1": {"threshold": (1, 1)}}
 
     def __init__(
         self,
@@ -129,7 +130,23 @@ class Sealed(Scheme):
     def _open(self, parts: Sequence[Part | bytes], secret: Secret, sink: BinaryIO | None, *, partial: bool) -> Opened:
         pinned, findings = _unpack(secret), Findings()
         chosen = self._choose(parts, pinned, findings)
+        self._check_envelope(chosen, pinned, findings)
         return open_with(chosen.manifest, pinned["key"], chosen.shares, sink, partial=partial, findings=findings)
+
+    def _check_envelope(self, chosen: Chosen, pinned: dict[str, Any], findings: Findings) -> None:
+        """Report an owner's envelope that was changed in every part that is there, so that no copy differs from it."""
+        owner = OwnerKey(pinned["owner"]) if pinned["owner"] else self._owner
+        manifest = chosen.manifest
+        if owner is None or owner.owner_id != manifest.owner_id or manifest.mode is Mode.KEYLESS:
+            return
+        try:
+            intact = unseal_key(manifest, chosen.envelopes, owner) == pinned["key"]
+        except WrongKeyError:
+            intact = False
+        if not intact:
+            for place in chosen.shares:
+                message = f"the owner's envelope in part {place} was changed"
+                findings.add(Finding(FindingKind.TAMPER, message, part=place, place="record"))
 
     def _choose(self, parts: Sequence[Part | bytes], pinned: dict[str, Any], findings: Findings) -> Chosen:
         def accept(manifest: Manifest) -> Manifest:

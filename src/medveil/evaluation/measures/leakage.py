@@ -1,0 +1,52 @@
+"""Attacks: each of `medveil.attacks` on each row, with what it needs gathered through the scheme's public interface."""
+
+from __future__ import annotations
+
+from medveil.attacks import material, registry
+from medveil.evaluation.measures.bench import Bench, Measure, Measured
+
+_AGAIN = 32  # encryptions of one picture: what raises the attack on SKK most in its table
+_AGAIN_IMAGES = 4
+
+
+def take(bench: Bench) -> Measured:
+    """Run the attack that `detail` names."""
+    attack = registry.load(bench.detail)()
+    corpus, effort = bench.corpus, bench.effort
+    first, others = corpus.apart(effort.images, max(effort.gallery, 3 * max(effort.known)))
+    needs = attack.needs
+    size = min(effort.gallery, len(corpus))
+    pairs = max(effort.known) if "known" in needs else 0
+    given = material.gather(
+        bench.subject.scheme,
+        [corpus.images[i] for i in first],
+        options=bench.subject.options,
+        cls=bench.subject.load(),
+        groups=[corpus.groups[i] for i in first],
+        gallery=list(corpus.images[:size]),
+        gallery_index=[i if i < size else -1 for i in first],
+        gallery_groups=list(corpus.groups[:size]),
+        again=_AGAIN if "again" in needs else 0,
+        again_images=_AGAIN_IMAGES,
+        known=[corpus.images[i] for i in others[:pairs]],
+        public=[corpus.images[i] for i in others[pairs:]],
+    )
+    found = attack.run(given, seed=bench.seed)
+    out = Measured({"broken": found.broken, "seconds": found.seconds}, note=found.note)
+    out.values |= {name: score.as_dict() for name, score in found.scores.items()}
+    out.values["above_chance"] = next((s.above_chance for s in found.scores.values()), None)
+    out.pictures = dict(found.pictures)
+    return out
+
+
+def applies(attack: str, *, learned: bool) -> bool:
+    """Whether an attack is run: those that train networks on public pictures only where the effort says so."""
+    return learned or "public" not in registry.load(attack).needs
+
+
+MEASURE = Measure(
+    "attacks",
+    "Attacks",
+    "What an adversary gets. The only figures here that say something about security, and only of these attacks.",
+    take,
+)

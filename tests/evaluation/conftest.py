@@ -1,0 +1,105 @@
+"""A small evaluation that several tests look at, with a third party's scheme from a real installed distribution."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medveil.evaluation import plan as plans
+from medveil.evaluation import run as running
+from medveil.evaluation.results import Results
+
+ACME = '''
+"""A third party's scheme. It loses each sample's lowest bit and claims that it is lossless."""
+from dataclasses import replace
+from medveil.evaluation.floors import AesGcm
+from medveil.schemes.base import Restored
+
+class AcmeVault(AesGcm):
+    """Encrypts, and rounds on the way back."""
+    name = "acme-vault"
+    variants = {"fast": {}, "thorough": {}}
+
+    def restore(self, parts, secret):
+        image = super().restore(parts, secret).image
+        return Restored(replace(image, pixels=image.pixels >> 1 << 1))
+
+class AcmeBroken(AesGcm):
+    """Has a bug."""
+    name = "acme-broken"
+
+    def restore(self, parts, secret):
+        raise ZeroDivisionError("a bug")
+'''
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished evaluation and the folder it lies in."""
+
+    results: Results
+    folder: Path
+    plan: plans.Plan
+
+
+@pytest.fixture(scope="session")
+def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Install a distribution with entry points, as pip would: a module and its metadata on the path."""
+    site = tmp_path_factory.mktemp("site-packages")
+    (site / "acme_vault.py").write_text(textwrap.dedent(ACME))
+    meta = site / "acme_vault-1.0.dist-info"
+    meta.mkdir()
+    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-vault\nVersion: 1.0\n")
+    points = "acme-vault = acme_vault:AcmeVault\nacme-broken = acme_vault:AcmeBroken\n"
+    (meta / "entry_points.txt").write_text(f"[medveil.schemes]\n{points}")
+    (meta / "RECORD").write_text("")
+    sys.path.insert(0, str(site))
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(site), before])
+    yield site
+    sys.path.remove(str(site))
+    os.environ["PYTHONPATH"] = before
+
+
+def small(**changes: Any) -> dict[str, Any]:
+    """A plan of seconds over the package's own pictures."""
+    return {
+        "title": "a small evaluation",
+        "seed": 5,
+        "workers": 2,
+        "corpora": [{"name": "chest-xray", "title": "Chest X-rays", "size": 64, "images": 60}],
+        "schemes": [
+            {"scheme": "aes-256-gcm"},
+            {"scheme": "acme-vault"},
+            {"scheme": "roi-watermark", "label": "roi-watermark paper", "options": {"profile": "paper"}},
+        ],
+        "metrics": ["reconstruction", "speed", "tampering", "secrecy", "attacks"],
+        "attacks": ["linkage", "leading-bit", "shared-region"],
+        "effort": {
+            "images": 6,
+            "gallery": 40,
+            "tampers": 6,
+            "keys": 4,
+            "known": [8],
+            "train": 40,
+            "epochs": 1,
+            "folds": 2,
+        },
+    } | changes
+
+
+@pytest.fixture(scope="session")
+def finished(acme: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Run the small plan once for all tests."""
+    folder = tmp_path_factory.mktemp("evaluation") / "report"
+    chosen = plans.parse(small())
+    return Finished(
+        running.run(chosen, folder, command="medveil evaluate --plan small.toml --out report"), folder, chosen
+    )

@@ -1,0 +1,45 @@
+"""The report in a real browser without network: no error, every picture shown, evidence opens where a cell leads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.evaluation.browser import page
+from tests.evaluation.conftest import Finished
+
+from medveil.evaluation import report, scorecard
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_report_opens_without_an_error_and_shows_every_picture(finished: Finished, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report.render(finished.results, scorecard.build(finished.results), finished.folder))
+    with page() as tab:
+        tab.open(file.as_uri())
+        pictures = tab.value("document.images.length")
+        assert pictures > 10
+        shown = "[...document.images].filter(i => i.complete && i.naturalWidth > 0 && i.clientWidth > 0).length"
+        assert tab.value(shown) == pictures
+        assert tab.value("document.querySelectorAll('svg').length") > 0
+        assert tab.value("document.documentElement.scrollWidth <= innerWidth + 1")
+        cell = "document.querySelector('.card td a')"
+        tab.value(f"{cell}.click()")
+        tab.value("new Promise(done => setTimeout(done, 200))")
+        opened = "document.getElementById(location.hash.slice(1)).closest('details').open"
+        assert tab.value(opened)
+        assert tab.errors == []
+        assert all(address.startswith(("file:", "data:")) for address in tab.requests), tab.requests
+
+
+def test_a_broken_page_would_be_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "broken.html"
+    file.write_text(
+        "<img src='data:image/png;base64,AAAA'><script src='http://example.test/x.js'></script><script>no()</script>"
+    )
+    with page() as tab:
+        tab.open(file.as_uri())
+        assert tab.value("document.images[0].naturalWidth") == 0
+        assert tab.errors
+        assert any(address.startswith("http:") for address in tab.requests)
