@@ -206,7 +206,7 @@ def test_a_party_missing_at_the_start(cluster: Cluster, chest) -> None:
         message = dict(run._message, job="f" * 32)
         for party in (0, 1):
             servers._ask(party, {"op": "submit", **message})
-        lone = Run(servers, message, run.spec, [], (1, 0))
+        lone = Run(servers, message, run.spec, [])
         assert all(f["type"] == "ProtocolError" for f in failures_within(servers, lone, [0, 1]))
         cluster.start(2)
         assert time.monotonic() - started < 60

@@ -118,6 +118,24 @@ def test_two_clients_at_once(cluster: Cluster, chest) -> None:
             assert all(np.abs(answer - want).max() < 1e-3 for answer in answers)
 
 
+def test_a_forgotten_run_leaves_nothing(cluster: Cluster, chest) -> None:
+    with cluster.client() as servers:
+        before = [{p.name for p in (cluster.folder / f"state{i}").iterdir()} for i in range(3)]
+        run = servers.train(small_model(), *chest, epochs=1, lr=0.05, batch_size=16)
+        with cluster.client("client-other") as stranger, pytest.raises(PolicyError, match="no such job"):
+            stranger.forget(run.job)
+        run.wait(timeout=60)
+        again = servers.run(run.job)
+        assert again.reveals == run.reveals
+        assert again.reveal_metrics(0) == run.reveal_metrics(0)
+        assert np.abs(again.predict(chest[0][:3]) - run.predict(chest[0][:3])).max() < 1e-3
+        servers.forget(run.job)
+        after = [{p.name for p in (cluster.folder / f"state{i}").iterdir()} for i in range(3)]
+        assert after == before
+        with pytest.raises(PolicyError, match="not uploaded"):
+            run.predict(chest[0][:1])
+
+
 def test_a_vanished_client_finds_its_job_done(cluster: Cluster, chest) -> None:
     gone = cluster.client()
     run = gone.train(small_model(), *chest, epochs=1, lr=0.05)
@@ -168,7 +186,7 @@ def test_images_that_do_not_fit_fail_at_every_party(servers: Servers, chest) -> 
     words = servers.fixed.encode(chest[0][:2])
     for name, images in (("wide", words[:, :, :, :20].copy()), ("narrow", words.astype(np.uint32))):
         servers.upload(name, {"images": images})
-        run = servers._start("predict", spec, {}, {"weights": "fit", "images": name}, (0, 0))
+        run = servers._start("predict", spec, {}, {"weights": "fit", "images": name})
         assert [f["type"] for f in failures_within(servers, run, [0, 1, 2])] == ["InputError"] * 3
         with pytest.raises(InputError, match="the network takes"):
             run.wait(timeout=20)
@@ -293,7 +311,7 @@ def test_uploads_are_bounded_before_allocation(servers: Servers) -> None:
         servers._ask(0, {"op": "put", "name": "liar", "entries": good, "bytes": 17})
     spec, _ = from_module(small_model(), (1, 28, 28))
     with pytest.raises(PolicyError, match="not uploaded"):
-        servers._start("predict", spec, {}, {"weights": "nothing", "images": "nothing"}, (0, 0))
+        servers._start("predict", spec, {}, {"weights": "nothing", "images": "nothing"})
     with pytest.raises(ProtocolError, match="does not know"):
         servers._ask(1, {"op": "open everything"})
 

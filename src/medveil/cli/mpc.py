@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from medveil.cli import terminal
-from medveil.errors import InputError, MissingExtraError
+from medveil.errors import InputError, MissingExtraError, OutputExistsError
 
 if TYPE_CHECKING:
-    from medveil.mpc.client import Run, Servers
-    from medveil.mpc.datasets import LabelledImages
+    from medveil.mpc.client import Run
 
 app = typer.Typer(name="mpc", help="Three servers train and run a CNN without seeing images, labels or the model.")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -97,12 +94,16 @@ def train(
     module: Annotated[str, typer.Option("--model", help="MODULE:FUNCTION returning a torch module.")] = "",
     colour: Annotated[bool, typer.Option(help="Three channels.")] = False,
     weights: Annotated[Path | None, typer.Option("--out", help="Open the weights into this .safetensors.")] = None,
+    picture: Annotated[Path | None, typer.Option("--curve", help="Draw the curves into this new .svg.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train on shares; 7 of 10 images train, the others test. Prints the run's name for `predict`."""
+    from medveil.cli.mpc_demo import Follower, announce, curve_table
     from medveil.mpc.client import connect
     from medveil.mpc.datasets import load
 
+    _check_picture(weights)
+    _check_picture(picture)
     data = load(dataset, _SIZE, colour=colour)
     learn, test = data.split(0.7, seed=1)
     with connect(cluster) as servers:
@@ -110,12 +111,11 @@ def train(
             _model(module, data.images.shape[1], len(data.classes)), learn.images, learn.labels,
             epochs=epochs, lr=lr, momentum=momentum, batch_size=batch_size, test=(test.images, test.labels),
         )  # fmt: skip
-        for line in run.reveals:
-            terminal.err.print(f"can be opened: {line}")
-        follow(run, epochs, len(learn))
-        curve = [run.reveal_metrics(e) for e in range(epochs)]
+        announce(run)
+        curve = Follower(run, epochs, len(learn)).follow()
         if weights is not None:
             save_weights(run, weights)
+    _draw(picture, curve, [])
     terminal.emit(
         {"ok": True, "run": run.job, "classes": data.classes, "curve": curve},
         as_json=as_json,
@@ -132,39 +132,34 @@ def save_weights(run: Run, path: Path) -> None:
     write_new(path, save({k: v.astype("float32") for k, v in run.reveal_state_dict().items()}))
 
 
-def follow(run: Run, epochs: int, size: int) -> None:
-    """Show a run's progress until it is done."""
-    with Progress(
-        TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TimeRemainingColumn(), console=terminal.err
-    ) as bars:
-        task = bars.add_task("train", total=epochs * size, epoch=1)
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(help="The run's name, as `train` or `status` printed it.")],
+    cluster: ClusterFile,
+    weights: Annotated[Path | None, typer.Option("--out", help="Open the weights into this .safetensors.")] = None,
+    picture: Annotated[Path | None, typer.Option("--curve", help="Draw the curves into this new .svg.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Come back to a training: watch it, go on after a server's crash, open what it has."""
+    from medveil.cli.mpc_demo import Follower, announce, curve_table
+    from medveil.mpc.client import connect
 
-        def show(progress: dict[str, Any]) -> None:
-            epoch = int(progress.get("epoch", 0))
-            done = epoch * size + int(progress.get("sample", 0)) % max(size, 1)
-            bars.update(task, completed=done, epoch=min(epoch + 1, epochs))
-
-        run.wait(on_progress=show)
-        bars.update(task, completed=epochs * size)
-
-
-def curve_table(private: list[dict[str, float]], plain: list[dict[str, float]]) -> Table:
-    """Return epochs as rows, private beside plain where there is a plain training."""
-    table = Table(show_edge=False, pad_edge=False)
-    names = list(private[0]) if private else []
-    table.add_column("epoch")
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
-        if plain:
-            table.add_column("plain", justify="right", style="dim")
-    for epoch, row in enumerate(private):
-        cells = []
-        for name in names:
-            cells.append(f"{row[name]:.4f}")
-            if plain:
-                cells.append(f"{plain[epoch][name]:.4f}")
-        table.add_row(str(epoch + 1), *cells)
-    return table
+    _check_picture(weights)
+    _check_picture(picture)
+    with connect(cluster) as servers:
+        known = servers.run(run)
+        announce(known)
+        if any(party["state"] in ("failed", "interrupted") for party in servers.status(run)):
+            known.resume()
+        curve = Follower(known, known.epochs, known.sizes[0]).follow()
+        if weights is not None:
+            save_weights(known, weights)
+    _draw(picture, curve, [])
+    terminal.emit(
+        {"ok": True, "run": run, "curve": curve},
+        as_json=as_json,
+        text=lambda: terminal.out.print(curve_table(curve, []), f"run {run}"),
+    )
 
 
 @app.command()
@@ -172,9 +167,6 @@ def predict(
     run: Annotated[str, typer.Argument(help="The run's name, as `train` printed it.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     cluster: ClusterFile,
-    module: Annotated[str, typer.Option("--model", help="The MODULE:FUNCTION that was trained.")] = "",
-    classes: Annotated[int, typer.Option(help="Number of classes.")] = 2,
-    colour: Annotated[bool, typer.Option(help="Three channels.")] = False,
     as_json: Json = False,
 ) -> None:
     """Classify images with a trained run's shared weights; only you can open the result."""
@@ -182,14 +174,12 @@ def predict(
 
     from medveil.mpc.client import connect
     from medveil.mpc.datasets import load_image
-    from medveil.mpc.nn.trace import from_module
 
-    batch = np.stack([load_image(p, _SIZE, colour=colour) for p in images])
-    spec, _ = from_module(_model(module, batch.shape[1], classes), (batch.shape[1], _SIZE, _SIZE), train=True)
     with connect(cluster) as servers:
-        z = servers.predict(spec, run, batch)
-    powers = np.exp(z - z.max(axis=1, keepdims=True))
-    rows = (powers / powers.sum(axis=1, keepdims=True)).tolist()
+        known = servers.run(run)
+        channels, size, _ = known.spec.input_shape
+        batch = np.stack([load_image(p, size, colour=channels == 3) for p in images])
+        rows = known.predict(batch).tolist()
     named = dict(zip((str(p) for p in images), rows, strict=True))
 
     def show() -> None:
@@ -197,6 +187,20 @@ def predict(
             terminal.out.print(path, " ".join(f"{p:.4f}" for p in row))
 
     terminal.emit({"ok": True, "probabilities": named}, as_json=as_json, text=show)
+
+
+@app.command()
+def forget(
+    run: Annotated[str, typer.Argument(help="The run's name, as `train` or `status` printed it.")],
+    cluster: ClusterFile,
+    as_json: Json = False,
+) -> None:
+    """Remove a finished run from the servers: its data, weights, checkpoints and results."""
+    from medveil.mpc.client import connect
+
+    with connect(cluster) as servers:
+        servers.forget(run)
+    terminal.emit({"ok": True, "forgotten": run}, as_json=as_json, text=lambda: terminal.out.print(f"forgot {run}"))
 
 
 @app.command()
@@ -220,46 +224,41 @@ def status(cluster: ClusterFile, as_json: Json = False) -> None:
 
 @app.command()
 def demo(
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 6,
     dataset: Annotated[Path | None, typer.Option(help="A dataset of your own instead of the carried X-rays.")] = None,
+    picture: Annotated[Path | None, typer.Option("--out", help="Draw the curves into this new .svg.")] = None,
     as_json: Json = False,
 ) -> None:
     """Start three servers here, train the paper's network on real chest X-rays, and lay plain training beside it."""
+    from medveil.cli.mpc_demo import curve_table, demonstrate
     from medveil.mpc.datasets import SAMPLE, load
-    from medveil.mpc.local_servers import local
 
+    _check_picture(picture)
     learn, test = load(dataset or SAMPLE, _SIZE).split(0.7, seed=1)
-    with local() as servers:
-        terminal.err.print(f"three servers are up; {len(learn)} images train, {len(test)} test, all as shares")
-        result = _demonstrate(servers, learn, test, epochs)
-    terminal.emit(
-        result,
-        as_json=as_json,
-        text=lambda: terminal.out.print(
-            curve_table(result["private"], result["plain"]),
-            f"{result['agree']} of {result['predicted']} predictions agree with the plain model",
-        ),
-    )
+    result = demonstrate(_model("", learn.images.shape[1], len(learn.classes)), learn, test, epochs)
+    _draw(picture, result["private"], result["plain"])
+
+    def show() -> None:
+        terminal.out.print(curve_table(result["private"], result["plain"]))
+        terminal.out.print(
+            f"{result['predicted']} test images predicted on shares: {result['right']} right, "
+            f"{result['agree']} as the plainly trained model says"
+        )
+        terminal.out.print(f"another client asked for the weights: {result['stranger']}")
+
+    terminal.emit(result, as_json=as_json, text=show)
 
 
-def _demonstrate(servers: Servers, learn: LabelledImages, test: LabelledImages, epochs: int) -> dict[str, Any]:
-    from medveil.mpc.plain import PlainTraining
+def _check_picture(path: Path | None) -> None:
+    """Refuse an existing file before hours of work, not after."""
+    if path is not None and path.exists():
+        raise OutputExistsError(f"{path} exists already: choose another name")
 
-    model = _model("", learn.images.shape[1], len(learn.classes))
-    seed, lr, momentum = 7, 0.02, 0.9
-    plain = PlainTraining(model, learn, test, lr=lr, momentum=momentum, seed=seed)
-    run = servers.train(
-        model, learn.images, learn.labels, epochs=epochs, lr=lr, momentum=momentum, seed=seed,
-        test=(test.images, test.labels),
-    )  # fmt: skip
-    for line in run.reveals:
-        terminal.err.print(f"can be opened: {line}")
-    follow(run, epochs, len(learn))
-    private = [run.reveal_metrics(e) for e in range(epochs)]
-    curves = [plain.epoch() for _ in range(epochs)]
-    shown = test.images[:16]
-    mine, theirs = run.predict(shown).argmax(1), plain.predict(shown).argmax(1)
-    return {
-        "ok": True, "private": private, "plain": curves, "predicted": len(shown), "agree": int((mine == theirs).sum()),
-        "bytes_sent_by_client": servers.bytes_sent,
-    }  # fmt: skip
+
+def _draw(path: Path | None, private: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    if path is not None:
+        from medveil.cli.keys import write_new
+        from medveil.mpc.curves import svg
+
+        write_new(path, svg(private, plain).encode())
+        terminal.err.print(f"wrote {path}")

@@ -163,6 +163,10 @@ class Servers:
         """Return a job's state at each party: state, failure, progress."""
         return self.each(lambda party: self._ask(party, {"op": "status", "job": job}))
 
+    def forget(self, job: str) -> None:
+        """Remove a finished job from the servers: results, checkpoints and what was uploaded for it."""
+        self.each(lambda party: self._ask(party, {"op": "forget", "job": job}))
+
     def states(self) -> list[dict[str, str]]:
         """Return the caller's jobs at each party."""
         return [answer["jobs"] for answer in self.each(lambda party: self._ask(party, {"op": "status"}))]
@@ -271,17 +275,29 @@ class Servers:
         options = {
             "epochs": epochs, "lr": lr, "momentum": momentum, "optimizer": optimizer, "loss": loss,
             "batch_size": batch_size, "seed": secrets.randbits(63) if seed is None else seed,
+            "sizes": [len(data["images"]), len(held_out["images"]) if held_out else 0],
         }  # fmt: skip
-        return self._start(
-            "train", spec, options, inputs, (len(data["images"]), len(held_out["images"]) if held_out else 0)
-        )
+        return self._start("train", spec, options, inputs)
 
-    def _start(
-        self, kind: str, spec: NetworkSpec, options: dict[str, Any], inputs: dict[str, str], sizes: tuple[int, int]
-    ) -> Run:
+    def _start(self, kind: str, spec: NetworkSpec, options: dict[str, Any], inputs: dict[str, str]) -> Run:
         job = secrets.token_hex(16)
         message = {"job": job, "kind": kind, "spec": spec.to_json(), "options": options, "inputs": inputs}
-        return Run(self, message, spec, self.submit(message), sizes)
+        return Run(self, message, spec, self.submit(message))
+
+    def run(self, job: str) -> Run:
+        """Return one of the caller's trainings by name, from any machine that has the caller's certificate.
+
+        Raises:
+            PolicyError: the servers know no such job of this client.
+            ProtocolError: the servers disagree about it.
+        """
+        answers = self.each(lambda party: self._ask(party, {"op": "describe", "job": job}))
+        message = answers[0]["request"]
+        if any(answer["request"] != message for answer in answers):
+            raise ProtocolError("the servers describe this job differently: one of them has old state")
+        if message["kind"] != "train":
+            raise InputError(f"{job} is not a training")
+        return Run(self, message, NetworkSpec.from_json(message["spec"]), [str(x) for x in answers[0]["reveals"]])
 
     def share_model(self, model: Any, input_shape: tuple[int, int, int]) -> SharedModel:
         """Share a trained torch module for prediction; batch normalisation is folded into convolutions here."""
@@ -295,9 +311,11 @@ class Servers:
         words = self._encode_images(images, spec.input_shape)
         name = secrets.token_hex(16)
         self.upload(name, {"images": words})
-        run = self._start("predict", spec, {"batch_size": batch_size}, {"weights": weights, "images": name}, (0, 0))
+        run = self._start("predict", spec, {"batch_size": batch_size}, {"weights": weights, "images": name})
         self.wait(run.job)
-        return self.fixed.decode(self.download(run.job, "result")["outputs"])
+        outputs = self.fixed.decode(self.download(run.job, "result")["outputs"])
+        self.forget(run.job)
+        return outputs
 
 
 class SharedModel:
@@ -317,16 +335,24 @@ class SharedModel:
 class Run:
     """A training on the servers. `reveals` lists what can be opened, as the servers said before it ran."""
 
-    def __init__(
-        self, servers: Servers, message: dict[str, Any], spec: NetworkSpec, reveals: list[str], sizes: tuple[int, int]
-    ) -> None:
+    def __init__(self, servers: Servers, message: dict[str, Any], spec: NetworkSpec, reveals: list[str]) -> None:
         self.servers, self.spec, self.reveals = servers, spec, reveals
         self.job = str(message["job"])
         self._message = message
-        self._sizes = sizes
 
     def __repr__(self) -> str:
         return f"Run({self.job})"
+
+    @property
+    def epochs(self) -> int:
+        """Return the number of passes over the data."""
+        return int(self._message["options"]["epochs"])
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Return the number of images that train and that test."""
+        train, test = self._message["options"]["sizes"]
+        return int(train), int(test)
 
     def wait(self, timeout: float | None = None, on_progress: Callable[[dict[str, Any]], None] | None = None) -> None:
         """Return when the training is done; see `Servers.wait`."""
@@ -340,7 +366,7 @@ class Run:
         """Open one epoch's mean loss and accuracy: train_loss, train_accuracy and, with test data, test_*."""
         opened = self.servers.download(self.job, f"metrics{epoch}")
         found = {}
-        for part, size in zip(("train", "test"), self._sizes, strict=True):
+        for part, size in zip(("train", "test"), self.sizes, strict=True):
             if part in opened:
                 loss, hits = self.servers.fixed.decode(opened[part])
                 found[f"{part}_loss"], found[f"{part}_accuracy"] = float(loss) / size, float(hits) / size

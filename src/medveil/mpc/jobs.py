@@ -71,6 +71,9 @@ class JobRequest:
             raise InputError("the learning rate lies above 0 and at most at 10")
         if self.options.get("loss") not in LOSSES or self.options.get("optimizer") not in ("sgd", "adam"):
             raise InputError("the loss is cross_entropy or binary_cross_entropy, the optimizer sgd or adam")
+        sizes = self.options.get("sizes")
+        if not isinstance(sizes, list) or len(sizes) != 2 or not all(isinstance(n, int) and n >= 0 for n in sizes):
+            raise InputError("a training names its numbers of images, for training and for testing")
         if not isinstance(self.options.get("seed"), int):
             raise InputError("a training needs the seed of its public shuffles")
 
@@ -232,8 +235,9 @@ class _Training:
             bundle: Bundle = {"train": totals}
             if "test_images" in self.request.inputs:
                 bundle["test"] = self._test()
-            self._checkpoint(epoch + 1)
+            # Measures first: a crash between the two repeats the epoch, and loses neither.
             self.context.shelf.put(f"{self.request.job}.metrics{epoch}", bundle)
+            self._checkpoint(epoch + 1)
             self.context.report({"epoch": epoch + 1})
         self.context.shelf.put(f"{self.request.job}.result", dict(self.parameters))
         # Under the owner's name too, as the weights of later predictions.

@@ -182,9 +182,11 @@ class Party:
             message = wire.receive_json(connection)
         except (ProtocolError, TimeoutError):
             return False
-        handler = {"put": self._put, "submit": self._submit, "status": self._status, "get": self._get}.get(
-            str(message.get("op"))
-        )
+        handlers = {
+            "put": self._put, "submit": self._submit, "status": self._status, "get": self._get,
+            "describe": self._describe, "forget": self._forget,
+        }  # fmt: skip
+        handler = handlers.get(str(message.get("op")))
         if handler is None:
             wire.send_json(connection, wire.error_message(ProtocolError("this server does not know that request")))
             return False
@@ -249,6 +251,12 @@ class Party:
         job = self._own_job(owner, message)
         wire.send_json(connection, {"ok": True, "state": job.state, "failure": job.error, "progress": job.progress})
 
+    def _describe(self, connection: ssl.SSLSocket, owner: str, message: dict[str, Any]) -> None:
+        """Answer with a job's public request, so that its owner can come back to it from anywhere."""
+        request = self._own_job(owner, message).request
+        opened = reveals(request, weights=self.config.allow_reveal_weights)
+        wire.send_json(connection, {"ok": True, "request": request.to_message(), "reveals": opened})
+
     def _get(self, connection: ssl.SSLSocket, owner: str, message: dict[str, Any]) -> None:
         job = self._own_job(owner, message)
         name = str(message.get("name"))
@@ -262,6 +270,23 @@ class Party:
         wire.send_json(connection, {"ok": True, "entries": describe(bundle)})
         for view in buffers(bundle):
             connection.sendall(view)
+
+    def _forget(self, connection: ssl.SSLSocket, owner: str, message: dict[str, Any]) -> None:
+        """Remove a finished job: its results, checkpoints and inputs; the weights that a prediction read stay."""
+        request = self._own_job(owner, message).request
+        with self._lock:
+            if self.jobs[request.job].state in ("queued", "running"):
+                raise PolicyError("this job is running: wait for it")
+            del self.jobs[request.job]
+        self._job_file(request.job).unlink(missing_ok=True)
+        kept = ("weights",) if request.kind == "predict" else ()
+        for name in self.shelf.names():
+            if name.startswith(f"{request.job}.") or name == f"{owner}.{request.job}":
+                self.shelf.remove(name)
+        for key, name in request.inputs.items():
+            if key not in kept:
+                self.shelf.remove(f"{owner}.{name}")
+        wire.send_json(connection, {"ok": True})
 
     # Jobs ------------------------------------------------------------------------------------------------------
 
