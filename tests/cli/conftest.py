@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from medveil.cli import main, terminal
+from medveil.crypto import keyfile
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ def passphrase(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _passphrase_in_the_environment(passphrase: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDVEIL_PASSPHRASE_FILE", str(passphrase))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stretch_each_passphrase_once() -> Iterator[None]:
+    """Argon2id is a function of what it is given: within one run its results may be kept."""
+    real = keyfile._stretch
+    keyfile._stretch = functools.cache(real)
+    yield
+    keyfile._stretch = real
 
 
 @pytest.fixture(scope="session")

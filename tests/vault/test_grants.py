@@ -148,6 +148,26 @@ def test_what_another_machine_put_can_be_granted_once_it_was_seen(room: Room, tm
     assert reads(joined(room, "alice"), put.object_id, tmp_path) == dicom(STUDY)
 
 
+def test_another_machine_takes_the_epoch_over(room: Room) -> None:
+    other = room.elsewhere("before")
+    with_study(room)
+    pin(room.vault, "alice")
+    room.vault.grants.grant("alice", [STUDY])
+    thief = Thief(room, "alice")
+    room.vault.grants.revoke("alice", level="rotate")
+    assert room.elsewhere("after")._session.epoch == 2
+    assert other._session.epoch == 1  # it cannot know yet
+    other.list()
+    assert other._session.epoch == 2
+    new = other.put(dicom(STUDY, 7), name="new.dcm")
+    thief.learns(new.object_id, STUDY)
+    assert thief.try_read(new.object_id, room.folder) is None
+    for cloud in room.clouds.values():  # an epoch that somebody else signs, and rubbish, is nothing
+        cloud.inner.put(f"{room.vault._session.dataset.hex()}/e/{9:016x}-{'ab' * 32}", b"epoch 9")
+    other.list()
+    assert other._session.epoch == 2
+
+
 # ------------------------------------------------------------------------------------------------------- pinned keys
 
 

@@ -47,6 +47,8 @@ _GROUPS = (
     "vault",
     "search",
     "audit",
+    "grants",
+    "backup",
     "demo",
     "attest",
     "visual",

@@ -224,10 +224,12 @@ def _check_passphrase(passphrase: bytes) -> None:
 
 def _stream_key(header: dict[str, Any], passphrase: bytes) -> StreamKey:
     kdf, salt = header["kdf"], header["salt"]
-    stretched = Argon2id(
-        salt=salt, length=32, iterations=kdf["passes"], lanes=kdf["lanes"], memory_cost=kdf["memory"]
-    ).derive(passphrase)
+    stretched = _stretch(salt, kdf["passes"], kdf["lanes"], kdf["memory"], passphrase)
     return StreamKey.derive(stretched, b"key file" + canonical.encode(header), salt)
+
+
+def _stretch(salt: bytes, passes: int, lanes: int, memory: int, passphrase: bytes) -> bytes:
+    return Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory).derive(passphrase)
 
 
 def _load(path: Path, kind: str, passphrase: bytes) -> bytes:

@@ -24,6 +24,7 @@ from medveil.vault.auditing import Note, audited
 from medveil.vault.config import VaultConfig, load_config
 from medveil.vault.fleet import Fleet, Opener
 from medveil.vault.grants import GrantedVault, Grants
+from medveil.vault.grants.grants import adopt_epoch
 from medveil.vault.grants.ledger import Ledger
 from medveil.vault.grants.members import Members
 from medveil.vault.indexing import Indexing
@@ -84,8 +85,9 @@ class Vault:
                 raise outcome.error
         dataset = owner.derive("vault dataset", checked.dataset.encode())[:16]
         meta = {"dataset": dataset, "label": checked.dataset.encode(), "owner": owner.public.to_bytes()}
-        state = State.create(checked.state, meta)
-        return cls(_session(checked, fleet, state, owner))
+        session = _session(checked, fleet, State.create(checked.state, meta), owner)
+        adopt_epoch(session)
+        return cls(session)
 
     @classmethod
     def open(
@@ -342,7 +344,12 @@ class Vault:
         return VerifyReport(objects=reports, level=level)
 
     def list(self) -> tuple[ListEntry, ...]:
-        """List all objects; names, sizes and times only with the owner's key."""
+        """List all objects; names, sizes and times only with the owner's key.
+
+        This machine comes to know what others of the owner put, and the epoch that they began.
+        """
+        if self._session.key is not None:
+            adopt_epoch(self._session)
         return tuple(reading.catalogue(self._session))
 
     def find(self, wanted: str) -> str:
@@ -404,6 +411,11 @@ class Vault:
         with audited(self._session, Action.ACCEPT) as note:
             note.subject = freshness.apply_acceptance(self._session, statement)
         return note.subject.hex()
+
+    @property
+    def owner_fingerprint(self) -> str:
+        """What the owner reads out to recipients."""
+        return self._session.public.fingerprint
 
     @property
     def audit(self) -> AuditLog:

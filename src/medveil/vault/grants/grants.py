@@ -304,6 +304,8 @@ class Grants:
 
     def resume(self, *, now: float | None = None, progress: Progress | None = None) -> tuple[Finding, ...]:
         """Bring everything that was decided to its end: records, rotation, re-encryption. Raises StoreError."""
+        if not self._ledger.stage:
+            adopt_epoch(self._session)
         findings = list(self._reissue(now))
         if self._ledger.stage == "grants":
             self._ledger.set_stage("index")
@@ -312,11 +314,20 @@ class Grants:
                 self._session.indexing.index.compact()
             self._ledger.set_stage("announce")
         if self._ledger.stage == "announce":
-            name, data = places.epoch_record(self._session.owner(), self._session.dataset, self._ledger.epoch)
-            findings += places.publish(self._session.fleet, name, data, self._session.k)
+            findings += self._announce(self._ledger.epoch)
             self._ledger.set_stage("")
         findings += self._reencrypt(progress)
         return tuple(dict.fromkeys(findings))
+
+    def _announce(self, epoch: int) -> tuple[Finding, ...]:
+        """Tell the owner's other machines, through the stores, that an epoch began."""
+        session = self._session
+        name, data = places.epoch_record(session.owner(), session.dataset, epoch)
+
+        def as_good(held: bytes) -> bool:
+            return places.says_epoch(held, session.dataset, session.public, epoch)
+
+        return places.publish(session.fleet, name, data, session.k, as_good=as_good)
 
     def _reencrypt(self, progress: Progress | None) -> tuple[Finding, ...]:
         from medveil.vault.grants.reencrypting import reencrypt
@@ -414,6 +425,13 @@ class Grants:
                 raise
             except MedveilError:
                 continue  # what cannot be read cannot be granted
+
+
+def adopt_epoch(session: Session) -> None:
+    """Take over the epoch that another machine of the owner began, where a store shows a higher one than is known."""
+    if session.members is not None:
+        newest = places.newest_epoch(session.fleet, session.dataset, session.public)
+        session.members.ledger.adopt_epoch(newest)
 
 
 class _KeyRing:

@@ -11,7 +11,7 @@ Serial and epoch: 16 hex digits; hash (of the whole record): 64.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -57,14 +57,20 @@ def parse_grant_name(name: str) -> tuple[int, bytes] | None:
     return None if match is None else (int(match[1], 16), bytes.fromhex(match[2]))
 
 
-def publish(fleet: Fleet, name: str, data: bytes, needed: int) -> tuple[Finding, ...]:
-    """Put a record into every store. Raises StoreUnavailableError where fewer than `needed` took it."""
+def publish(
+    fleet: Fleet, name: str, data: bytes, needed: int, *, as_good: Callable[[bytes], bool] | None = None
+) -> tuple[Finding, ...]:
+    """Put a record into every store. Raises StoreUnavailableError where fewer than `needed` took it.
+
+    as_good: whether other bytes that are there under the name are as good as these.
+    """
 
     def job(store: Store) -> bool:
         try:
             store.put(name, data)
         except ObjectExistsError:
-            return store.get(name, limit=MAX_RECORD) == data
+            held = store.get(name, limit=MAX_RECORD)
+            return held == data or (as_good is not None and as_good(held))
         return True
 
     outcomes = fleet.each(job, deadline=fleet.allowance(len(data)))
@@ -129,6 +135,14 @@ def epoch_record(owner: OwnerKey, dataset: bytes, epoch: int) -> tuple[str, byte
     body = canonical.encode({"v": 1, "dataset": dataset, "epoch": epoch})
     data = body + owner.signing.sign(_DOMAIN, body)
     return f"{dataset.hex()}/e/{epoch:016x}-{tagged('epoch record', body).hex()}", data
+
+
+def says_epoch(data: bytes, dataset: bytes, owner: OwnerPublic, epoch: int) -> bool:
+    """Whether this is the owner's statement of that epoch: signatures differ each time, so bytes may."""
+    try:
+        return _read_epoch(data, dataset, owner) == epoch
+    except (NotAuthenticError, LimitError):
+        return False
 
 
 def newest_epoch(fleet: Fleet, dataset: bytes, owner: OwnerPublic) -> int:

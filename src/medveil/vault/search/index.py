@@ -238,10 +238,11 @@ class SearchIndex:
         keys = [self.keys(epoch).term(term) for term in terms]
         return [Reading(*one) for one in zip(keys, self.cache.counters(key.counter for key in keys), strict=True)]
 
-    def postings(self, readings: Sequence[Reading], *, first: int | None = None) -> Postings:
+    def postings(self, readings: Sequence[Reading], chain: Chain, *, first: int | None = None) -> Postings:
         """Return the postings of terms together, each document once, removed ones left out.
 
-        first: read only so many rows in order of impact of each (rows added since are always read).
+        chain: as `sync` gave it. first: read only so many rows in order of impact of each; rows added since are always
+        read.
         Raises IncompleteResultError, TamperedError.
         """
         wanted = [(one, _labels(one, first)) for one in readings]
@@ -251,15 +252,16 @@ class SearchIndex:
         found = np.concatenate(parts) if len(parts) > 1 else (parts[0] if parts else np.empty(0, POSTING))
         if len(parts) > 1 or any(one.counter.rows > one.counter.base for one in readings):
             found = _newest(found)
-        gone = self._removed()
+        gone = self.removed(chain)
         return found if not len(gone) else found[~np.isin(found["document"], gone)]
 
-    def _removed(self) -> Postings:
-        version = self.cache.chain().version
-        if self._gone[0] != version:
-            joined = b"".join(sorted(self.cache.gone()))
-            self._gone = (version, np.frombuffer(joined, "<u8"))
-        return self._gone[1]
+    def removed(self, chain: Chain) -> Postings:
+        """Return the documents that no longer count."""
+        held = self._gone
+        if held[0] != chain.version:
+            held = (chain.version, np.frombuffer(b"".join(sorted(self.cache.gone())), "<u8"))
+            self._gone = held
+        return held[1]
 
     def records(self, epoch: int, documents: Iterable[bytes]) -> list[tuple[bytes, StudyRecord]]:
         """Return (token, record) of documents, in their order."""

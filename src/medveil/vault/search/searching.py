@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from medveil.errors import IncompleteResultError, TamperedError, UnsupportedError
 from medveil.vault.search.building import IMPACTS, K1, impact
+from medveil.vault.search.cache import Chain
 from medveil.vault.search.index import Reading, SearchIndex
 from medveil.vault.search.query import MAX_LIMIT, Condition, Query
 from medveil.vault.search.reports import Hit, SearchReport, StudyRecord
@@ -84,14 +85,27 @@ def search(
     plan = _plan(index, query)
     limit = min(MAX_LIMIT, limit if query.limit is None else query.limit)
     offset = offset if query.offset is None else query.offset
-    epoch = index.sync().epoch
+    chain = index.sync()
     before = index.rows_read
     try:
-        return _Search(index, plan, query, allowed, before).run(limit, offset)
+        return _Search(index, plan, query, allowed, before, chain).run(limit, offset)
     except (IncompleteResultError, TamperedError):
-        if index.sync().epoch == epoch:
+        later = index.sync()
+        if later.epoch == chain.epoch:
             raise
-        return _Search(index, plan, query, allowed, before).run(limit, offset)  # it was compacted meanwhile
+        return _Search(index, plan, query, allowed, before, later).run(limit, offset)  # it was compacted meanwhile
+
+
+def rank(index: SearchIndex, query: Query, limit: int) -> tuple[Postings, Scores]:
+    """Return the best `limit` postings of a query that postings alone decide, and their scores; reads no record.
+
+    Raises UnsupportedError where records have to decide, and as `search`.
+    """
+    plan = _plan(index, query)
+    if plan.residual:
+        raise UnsupportedError("this query needs the records of its studies: use search")
+    found, scores, _ = _Search(index, plan, query, None, index.rows_read, index.sync()).ranked(limit)
+    return found[:limit], scores[:limit]
 
 
 def _plan(index: SearchIndex, query: Query) -> _Plan:
@@ -163,12 +177,14 @@ def _name_terms(value: str, *, prefixes: bool) -> list[Term]:
 class _Search:
     """One query at work."""
 
-    def __init__(self, index: SearchIndex, plan: _Plan, query: Query, allowed: set[bytes] | None, before: int) -> None:
+    def __init__(
+        self, index: SearchIndex, plan: _Plan, query: Query, allowed: set[bytes] | None, before: int, chain: Chain
+    ) -> None:
         self._index = index
         self._plan = plan
         self._query = query
         self._before = before
-        self._chain = index.cache.chain()
+        self._chain = chain
         self._allowed = None if allowed is None else self._documents(allowed)
         self._groups = sorted((self._group(*one) for one in plan.groups), key=lambda one: one.postings)
         self._loose = any(term[0] in ("series", "instance") for one in self._groups for term in one.terms)
@@ -183,15 +199,18 @@ class _Search:
         return _Group(terms, tuple(self._index.readings(self._chain.epoch, terms)), weighted)
 
     def run(self, limit: int, offset: int) -> SearchReport:
-        wanted = offset + limit
+        found, scores, total = self.ranked(offset + limit)
+        return self._page(found, scores, total, limit, offset)
+
+    def ranked(self, wanted: int) -> tuple[Postings, Scores, int]:
+        """Return candidates and scores, best first, of which at least `wanted` are sure; and how many there are."""
         if len(self._groups) == 1 and self._groups[0].weighted and len(self._groups[0].readings) == 1:
             found, scores, total = self._best_first(wanted)
         else:
             found, scores = self._intersected()
             total = len(found)
         order = np.lexsort((found["document"], -found["day"].astype(np.int64), -scores))
-        found, scores = found[order], scores[order]
-        return self._page(found, scores, total, limit, offset)
+        return found[order], scores[order], total
 
     # ------------------------------------------------------------------------------------------------ candidates
 
@@ -202,7 +221,7 @@ class _Search:
         rows = -(-max(wanted, 1) // reading.key.width)
         unfiltered = self._unfiltered
         while True:
-            found = self._index.postings([reading], first=rows)
+            found = self._index.postings([reading], self._chain, first=rows)
             kept = self._filtered(found)
             complete = rows >= counter.base
             if complete or (len(kept) >= wanted and not self._plan.residual):
@@ -215,13 +234,13 @@ class _Search:
     def _unfiltered(self) -> bool:
         plan = self._plan
         free = not (plan.days or plan.modalities or plan.bodies or plan.residual)
-        return free and self._allowed is None and not len(self._index.cache.gone())
+        return free and self._allowed is None and not len(self._index.removed(self._chain))
 
     def _intersected(self) -> tuple[Postings, Scores]:
         if not self._groups:
-            found = self._filtered(self._index.postings(self._nodes()))
+            found = self._filtered(self._index.postings(self._nodes(), self._chain))
             return found, np.zeros(len(found))
-        found = self._filtered(self._index.postings(self._groups[0].readings))
+        found = self._filtered(self._index.postings(self._groups[0].readings, self._chain))
         scores = self._scores(self._groups[0], found)
         for at, group in enumerate(self._groups[1:], start=1):
             if not len(found):
@@ -229,7 +248,7 @@ class _Search:
             if len(found) <= DIRECT and not self._loose:
                 self._pending = self._groups[at:]
                 break
-            other = self._index.postings(group.readings)
+            other = self._index.postings(group.readings, self._chain)
             _, mine, theirs = np.intersect1d(
                 found["document"], other["document"], assume_unique=True, return_indices=True
             )
