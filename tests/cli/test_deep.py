@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import Medveil
@@ -90,3 +91,92 @@ def test_refusals(medveil: Medveil, drawn: Path, images: Path, key: Path, tmp_pa
     code, said = train("--method", "backprop", "--resume", "--out", tmp_path / "new")
     assert (code, "no unfinished training" in said) == (2, True)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def some(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty real X-rays in a folder of their own."""
+    folder = tmp_path_factory.mktemp("some")
+    files = sorted((shared_data / "chest_xray_nih" / "train").rglob("*.png"))
+    for path in files[:: len(files) // 40][:40]:
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+def test_an_interrupted_training_goes_on(
+    medveil: Medveil, some: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medveil.schemes.deep import training
+
+    out = tmp_path / "bp.key"
+    base = ("deep", "train", "--method", "backprop", "--images", some, "--key", key, "--out", out, "--size", 16)
+    base = (*base, "--codes", 16, "--epochs", 4)
+    whole = training._epoch
+
+    def interrupted(*arguments: Any) -> Any:
+        if interrupted.count == 2:
+            raise KeyboardInterrupt
+        interrupted.count += 1
+        return whole(*arguments)
+
+    interrupted.count = 0
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_epoch", interrupted)
+        assert medveil(*base).code == 130
+    unfinished = tmp_path / "bp.key.training"
+    assert unfinished.exists()
+    assert not out.exists()
+    code = medveil("deep", "info", unfinished).out
+    assert "checkpoint of method backprop" in code
+    again = medveil(*base)
+    assert (again.code, "--resume" in again.err) == (2, True)
+    # a learning rate that no network survives: stopped, nothing written, the good state still there
+    before = unfinished.read_bytes()
+    broken = medveil(*base, "--rate", "1e30", "--resume")
+    assert (broken.code, "is not finite" in broken.err) == (4, True)
+    assert not out.exists()
+    assert unfinished.read_bytes() == before
+    done = medveil(*base, "--resume", "--json")
+    assert done.code == 0, done.out
+    assert not done.json["lossless"]
+    assert done.json["trained"]["epochs"] == 4
+    assert "PSNR" in done.json["claim"]
+    assert not unfinished.exists()
+
+
+def test_a_lossy_key_shows_what_it_costs(medveil: Medveil, some: Path, key: Path, tmp_path: Path) -> None:
+    from medveil.imaging import raster
+    from medveil.schemes.deep import pictures
+
+    out = tmp_path / "bp.key"
+    done = medveil(
+        "deep", "train", "--method", "backprop", "--images", some, "--key", key, "--out", out, "--size", 64,
+        "--epochs", 2, "--picture", tmp_path / "shown.png",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "LOSSY" in done.out
+    source = tmp_path / "chest.png"
+    source.write_bytes(raster.encode_png(pictures.load([some], 64)[0][0]))
+    protect = ("protect", source, "--scheme", "deep-backprop", "--option", f"trained_key={out}", "--key", key)
+    done = medveil(*protect, "--out", tmp_path / "parts")
+    assert done.code == 0, done.err
+    assert "LOSSY, NOT SECURE, lossy: on" in done.err
+    assert "lossy by design: PSNR" in done.out
+    back = medveil("restore", tmp_path / "parts" / source.name, "--key", key, "--out", tmp_path / "back.png")
+    assert back.code == 10
+    assert "NOT exact: this scheme is lossy" in back.out
+    assert read(tmp_path / "back.png").pixels.shape == (1, 64, 64)
+    large = medveil("protect", next(some.iterdir()), *protect[2:], "--out", tmp_path / "large")
+    assert (large.code, "256 x 256" in large.err) == (5, True)
+    other = medveil(
+        "deep",
+        "segment",
+        tmp_path / "parts" / source.name,
+        "--trained-key",
+        out,
+        "--key",
+        key,
+        "--out",
+        tmp_path / "m.png",
+    )
+    assert (other.code, "only deep-cyclegan" in other.err) == (2, True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,23 +93,6 @@ def test_every_precision_and_batch_gives_the_same_bytes(precision: str, pictures
         assert np.array_equal(back, pictures[: len(back)])
         if precision in ("int32", "torch"):
             break
-
-
-def test_two_threads_change_nothing(pictures: np.ndarray, tmp_path: Path, key: DeepKey) -> None:
-    """A process with two threads of BLAS and of torch encrypts as this one, which has one."""
-    np.save(tmp_path / "plain.npy", pictures[:4])
-    code = (
-        "import sys, hashlib, numpy as np; from medveil.schemes.deep import samples; import torch\n"
-        "from medveil.schemes.deep.integer_flow import IntegerFlow\n"
-        "torch.set_num_threads(2); p = np.load(sys.argv[1]); k = samples.load('invertible')\n"
-        "for m in ('float32', 'float64', 'torch'):\n"
-        "    print(hashlib.sha256(IntegerFlow(k, precision=m).encrypt(p).tobytes()).hexdigest())"
-    )
-    two = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
-    command = [sys.executable, "-c", code, str(tmp_path / "plain.npy")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **two}).stdout
-    expected = hashlib.sha256(IntegerFlow(key).encrypt(pictures[:4]).tobytes()).hexdigest()
-    assert said.split() == [expected] * 3
 
 
 @settings(max_examples=20, deadline=None)

@@ -56,7 +56,7 @@ class Codec:
         pieces = []
         with torch.no_grad():
             for start in range(0, len(data), batch):
-                piece = torch.from_numpy(np.ascontiguousarray(data[start : start + batch]))
+                piece = torch.from_numpy(data[start : start + batch].copy())  # parts are read-only
                 out = self._networks[role](piece.to(self._device, self._precision) / 255).cpu()
                 pieces.append(out.numpy() if logits else (out * 255).round().clamp(0, 255).to(torch.uint8).numpy())
         return np.concatenate(pieces)
