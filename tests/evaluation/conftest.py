@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Install a distribution with entry points, as pip would: a module and its metadata on the path."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an installed distribution, as pip would leave it: a module, and metadata with entry points."""
     site = tmp_path_factory.mktemp("site-packages")
     (site / "acme_vault.py").write_text(textwrap.dedent(ACME))
     meta = site / "acme_vault-1.0.dist-info"
@@ -60,12 +61,27 @@ def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     points = "acme-vault = acme_vault:AcmeVault\nacme-broken = acme_vault:AcmeBroken\n"
     (meta / "entry_points.txt").write_text(f"[medveil.schemes]\n{points}")
     (meta / "RECORD").write_text("")
-    sys.path.insert(0, str(site))
+    return site
+
+
+@contextmanager
+def installed(site: Path) -> Iterator[None]:
+    """Put the distribution on the path of this process and of those it starts, and take it away again."""
     before = os.environ.get("PYTHONPATH", "")
+    sys.path.insert(0, str(site))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(site), before])
-    yield site
-    sys.path.remove(str(site))
-    os.environ["PYTHONPATH"] = before
+    try:
+        yield
+    finally:
+        sys.path.remove(str(site))
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture
+def acme(site: Path) -> Iterator[Path]:
+    """Have the third party's distribution installed for one test."""
+    with installed(site):
+        yield site
 
 
 def small(**changes: Any) -> dict[str, Any]:
@@ -88,18 +104,15 @@ def small(**changes: Any) -> dict[str, Any]:
             "tampers": 6,
             "keys": 4,
             "known": [8],
-            "train": 40,
-            "epochs": 1,
-            "folds": 2,
         },
     } | changes
 
 
 @pytest.fixture(scope="session")
-def finished(acme: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Run the small plan once for all tests."""
     folder = tmp_path_factory.mktemp("evaluation") / "report"
-    chosen = plans.parse(small())
-    return Finished(
-        running.run(chosen, folder, command="medveil evaluate --plan small.toml --out report"), folder, chosen
-    )
+    command = "medveil evaluate --plan small.toml --out report"
+    with installed(site):
+        chosen = plans.parse(small())
+        return Finished(running.run(chosen, folder, command=command), folder, chosen)

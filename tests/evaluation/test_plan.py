@@ -88,7 +88,7 @@ def test_quick_does_less_of_the_same() -> None:
     assert quick.digest() != whole.digest()
 
 
-def test_the_digest_changes_with_what_changes_results() -> None:
+def test_the_digest_changes_with_what_changes_results(acme: Path) -> None:
     first = plan.parse(small())
     assert first.digest() == plan.parse(small(title="other", workers=1)).digest()
     assert first.digest() != plan.parse(small(seed=6)).digest()

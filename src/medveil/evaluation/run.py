@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One row before one corpus under one measure; detail: which attack."""
+    """One row before one corpus under one measure; detail: which attack, with which options."""
 
     subject: Subject
     corpus: CorpusPlan
@@ -38,6 +38,7 @@ class Task:
     detail: str
     seed: int
     effort: Effort
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -67,7 +68,8 @@ def tasks(plan: Plan) -> Iterator[Task]:
             for corpus in plan.corpora if measure.per_corpus else first:
                 for detail in details:
                     key = task_key(subject.label, corpus.name, name, detail)
-                    yield Task(subject, corpus, name, detail, seed_of(plan.seed, key), plan.effort)
+                    options = plan.attack_options.get(detail, {})
+                    yield Task(subject, corpus, name, detail, seed_of(plan.seed, key), plan.effort, options)
 
 
 def seed_of(seed: int, key: str) -> int:
@@ -93,7 +95,7 @@ def perform(task: Task, data: Path | None, seed: int, out: Path) -> Record:
     """
     started = time.perf_counter()
     try:
-        bench = Bench(task.subject, _corpus(task.corpus, data, seed), task.effort, task.seed, task.detail)
+        bench = Bench(task.subject, _corpus(task.corpus, data, seed), task.effort, task.seed, task.detail, task.options)
         measured = measures.load(task.measure).take(bench)
         record = task.record("done", measured.note)
     except MissingExtraError:

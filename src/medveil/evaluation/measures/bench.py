@@ -25,13 +25,16 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One row before one corpus. detail: which attack, for the measure that runs attacks. seed: of this task alone."""
+    """One row before one corpus. detail: which attack, with options, for the measure that runs attacks. seed: of this
+    task alone.
+    """
 
     subject: Subject
     corpus: Corpus
     effort: Effort
     seed: int
     detail: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def sizeable(self, crop: int = 512) -> Pixels:
         """Return a part of the large picture, in which framing and records of a scheme are a small share; the first

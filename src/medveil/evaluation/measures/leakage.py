@@ -11,7 +11,8 @@ _AGAIN_IMAGES = 4
 
 def take(bench: Bench) -> Measured:
     """Run the attack that `detail` names."""
-    attack = registry.load(bench.detail)()
+    given_options = {k: tuple(v) if isinstance(v, list) else v for k, v in bench.options.items()}
+    attack = registry.load(bench.detail)(**given_options)
     corpus, effort = bench.corpus, bench.effort
     first, others = corpus.apart(effort.images, max(effort.gallery, 3 * max(effort.known)))
     needs = attack.needs
