@@ -3,6 +3,7 @@
 from tests.integration.servers.nginx import nginx
 from tests.integration.servers.openssh import openssh
 from tests.integration.servers.orthanc import orthanc
+from tests.integration.servers.postgres import postgres
 from tests.integration.servers.swift import swift
 
-__all__ = ["nginx", "openssh", "orthanc", "swift"]
+__all__ = ["nginx", "openssh", "orthanc", "postgres", "swift"]

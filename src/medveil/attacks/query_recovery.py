@@ -7,8 +7,8 @@ documents of the same kind how frequent they are. Recovered: the share of distin
 
 - `count_attack`: Cash, Grubbs, Perry and Ristenpart, CCS 2015, sections 4.2 and 4.3, with the candidates' counts in a
   window where they are only estimated; without co-occurrence only words of a unique count fall.
-- `sap_attack`: Oya and Kerschbaum, USENIX Security 2021 (SAP), eq. 4 to 8: maximum likelihood of volumes and
-  query frequencies together, as a linear assignment.
+- `sap_attack`: after Oya and Kerschbaum, USENIX Security 2021 (SAP): maximum likelihood of volumes and query
+  frequencies together, as a linear assignment; counts of queries are taken as Poisson, volumes as normal.
 - `volume_attack`: VolAn of Blackstone, Kamara and Moataz, NDSS 2020, section 4.2: the word with the nearest volume.
 """
 
@@ -34,13 +34,14 @@ class Leakage:
 
     volumes: (q,) results, or what stands for them. frequencies: (q, t) share of each query among all of each of t
     periods. shared: (q, q) results that two queries have in common, where the stores are seen as well. documents: how
-    many there are.
+    many there are. asked: queries in a period.
     """
 
     volumes: Array
     frequencies: Array
     documents: int
     shared: Array | None = None
+    asked: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ def sap_attack(
 ) -> Array:
     """Name the words of all queries together, each word once. Returns (q,) word indices.
 
-    alpha: weight of volumes against frequencies. seen_as: as in `volume_attack`. spread: (w,) standard deviation of
-    what is seen around it; by default that of a binomial over the documents.
+    alpha: weight of the likelihood of the volumes, against that of the frequencies. seen_as: as in `volume_attack`.
+    spread: (w,) standard deviation of what is seen around it; by default that of a binomial over the documents.
     Raises InputError where there are fewer words than queries, MissingExtraError without scipy.
     """
     try:
@@ -101,17 +102,12 @@ def sap_attack(
     sigma = np.maximum(spread, 0.5)
     volume_cost = 0.5 * ((leakage.volumes[:, None] - expected[None, :]) / sigma[None, :]) ** 2 + np.log(sigma)[None, :]
     logs = np.log(np.maximum(knowledge.frequencies, _TINY))  # (w, t)
-    frequency_cost = -(leakage.frequencies @ logs.T)  # (q, w)
-    cost = alpha * volume_cost / _scale(volume_cost) + (1 - alpha) * frequency_cost / _scale(frequency_cost)
+    frequency_cost = knowledge.frequencies.sum(axis=1)[None, :] - leakage.frequencies @ logs.T  # (q, w), Poisson
+    cost = alpha * volume_cost + (1 - alpha) * leakage.asked * frequency_cost
     rows, columns = linear_sum_assignment(cost)
     guess = np.full(len(leakage.volumes), -1)
     guess[rows] = columns
     return guess
-
-
-def _scale(cost: Array) -> float:
-    """Return the spread of a cost over the words: the unit in which two of them are weighed."""
-    return float(np.median(cost.max(axis=1) - cost.min(axis=1))) or 1.0
 
 
 def count_attack(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medveil.crypto.keyfile import OwnerKey
 from medveil.vault.search.attributes import Attributes, Described
-from medveil.vault.search.backend import Backend, Row, SQLiteBackend
+from medveil.vault.search.backend import Backend, Row, SQLiteBackend, row_id
 from medveil.vault.search.building import IMPACTS, K1, B, Entry
 from medveil.vault.search.cache import Cache
 from medveil.vault.search.index import IndexOptions, SearchIndex
@@ -58,8 +58,9 @@ class WatchedBackend(Backend):
         self.inner.close()
 
     def everything(self) -> dict[bytes, bytes]:
+        labels = {row_id(label): label for rows in self.written for label, _ in rows}
         with self.inner._use() as db:
-            return dict(db.execute("SELECT label, ct FROM p"))
+            return {labels[number]: row for number, row in db.execute("SELECT id, ct FROM p")}
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 ::
 
-    p(label 16 B primary key, ct)     rows; written once, all in the transaction of their commit
+    p(label 16 B primary key, ct)     rows; written once, all in the transaction of their commit (SQLite: its half)
     c(version primary key, record)    commits; a version is taken once, so one of two writers wins
 
 `Backend` is the interface; `SQLiteBackend` is the embedded one, `medveil.vault.search.postgres` the server's.
@@ -62,12 +62,17 @@ def refuse_late(highest: int, version: int) -> None:
         raise ConflictError("another writer changed the search index first: look at it again")
 
 
+def row_id(label: bytes) -> int:
+    """Return the key of a row in SQLite: the first 8 bytes of its label, which the row's cipher binds as a whole."""
+    return int.from_bytes(label[:8], "big", signed=True)
+
+
 _SCHEMA: Final = """
-CREATE TABLE p (label BLOB PRIMARY KEY, ct BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE p (id INTEGER PRIMARY KEY, ct BLOB NOT NULL) STRICT;
 CREATE TABLE c (version INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT;
 """
-_VERSION: Final = 1
-_PAGE: Final = 16384  # a row of 32 postings has 460 bytes: few are cut off at a page's end
+_VERSION: Final = 2
+_PAGE: Final = 16384  # a row of 32 postings has about 460 bytes: little is left over at a page's end
 _BUSY: Final = 30.0
 _AT_ONCE: Final = 30_000  # labels in one question; SQLite's bound for variables is 32766
 
@@ -137,9 +142,10 @@ class SQLiteBackend(Backend):
         found: dict[bytes, bytes] = {}
         with self._use() as db:
             for start in range(0, len(labels), _AT_ONCE):
-                some = labels[start : start + _AT_ONCE]
+                some = {row_id(label): label for label in labels[start : start + _AT_ONCE]}
                 marks = ",".join("?" * len(some))
-                found.update(db.execute(f"SELECT label, ct FROM p WHERE label IN ({marks})", some))  # noqa: S608
+                query = f"SELECT id, ct FROM p WHERE id IN ({marks})"  # noqa: S608
+                found.update((some[number], row) for number, row in db.execute(query, list(some)))
         return found
 
     def commit(self, version: int, record: bytes, rows: Iterable[Row], *, replace: bool = False) -> None:
@@ -151,7 +157,8 @@ class SQLiteBackend(Backend):
                 if replace:
                     db.execute("DELETE FROM p")
                     db.execute("DELETE FROM c")
-                db.executemany("INSERT INTO p VALUES (?, ?)", rows)
+                # In the order of the table, so that its pages are filled one after another.
+                db.executemany("INSERT INTO p VALUES (?, ?)", sorted((row_id(label), row) for label, row in rows))
                 db.execute("INSERT INTO c VALUES (?, ?)", (version, record))
             except BaseException:
                 db.execute("ROLLBACK")
