@@ -24,8 +24,9 @@ from medveil.errors import InputError, MedveilError, ProtocolError
 from medveil.mpc import wire
 from medveil.mpc.cluster import Cluster, load_cluster
 from medveil.mpc.fixedpoint import FixedPoint
+from medveil.mpc.nn.simplify import State
 from medveil.mpc.nn.spec import NetworkSpec
-from medveil.mpc.nn.trace import State, from_module
+from medveil.mpc.nn.trace import from_module
 from medveil.mpc.shares import join, split
 from medveil.mpc.shelf import Bundle, allocate, buffers, byte_count, check_entries, describe
 

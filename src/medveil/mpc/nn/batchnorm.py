@@ -99,3 +99,23 @@ class BatchNorm2d(Layer):
     def initial(channels: int) -> dict[str, np.ndarray[Any, Any]]:
         """Return the running statistics of a layer that has seen nothing."""
         return {"running_mean": np.zeros(channels), "running_var": np.ones(channels)}
+
+
+class Affine(Layer):
+    """weight x + bias a channel: a batch normalisation of a network that only predicts, folded by its owner."""
+
+    def forward(
+        self, engine: Engine, inputs: list[Tensor], parameters: dict[str, Tensor], *, train: bool
+    ) -> tuple[Tensor, Any]:
+        """Return the scaled and shifted channels."""
+        del train
+        x = engine.wide(inputs[0])
+        shape = engine.shape(x)
+        scaled = engine.mul_narrow(x, _spread(engine, parameters["weight"], shape))
+        return engine.add(scaled, _spread(engine, engine.narrow(parameters["bias"]), shape)), None
+
+    def backward(
+        self, engine: Engine, gradient: Tensor, saved: Any, parameters: dict[str, Tensor], *, to_input: bool
+    ) -> Gradients:
+        """Refuse: a training keeps the normalisation itself."""
+        raise NotImplementedError("a training keeps batch normalisation; `trace` folds it for prediction only")

@@ -7,7 +7,7 @@ from typing import Any
 
 from medveil.errors import InputError
 from medveil.mpc.nn import layers
-from medveil.mpc.nn.batchnorm import BatchNorm2d
+from medveil.mpc.nn.batchnorm import Affine, BatchNorm2d
 from medveil.mpc.nn.layers import Layer
 from medveil.mpc.nn.spec import INPUT, NetworkSpec
 from medveil.mpc.protocols.engine import Engine, Tensor
@@ -16,6 +16,7 @@ LAYERS: dict[str, type[Layer]] = {
     "conv2d": layers.Conv2d,
     "linear": layers.Linear,
     "batchnorm2d": BatchNorm2d,
+    "affine": Affine,
     "relu": layers.Relu,
     "maxpool2d": layers.MaxPool2d,
     "avgpool2d": layers.AvgPool2d,

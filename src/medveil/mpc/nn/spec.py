@@ -10,8 +10,8 @@ from medveil.errors import InputError, LimitError
 
 KINDS = frozenset(
     {
-        "conv2d", "linear", "batchnorm2d", "relu", "maxpool2d", "avgpool2d", "flatten", "dropout", "add", "concat",
-        "softmax", "sigmoid",
+        "conv2d", "linear", "batchnorm2d", "affine", "relu", "maxpool2d", "avgpool2d", "flatten", "dropout", "add",
+        "concat", "softmax", "sigmoid",
     }
 )  # fmt: skip
 MAX_LAYERS = 4096

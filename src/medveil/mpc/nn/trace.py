@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import operator
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medveil.errors import MissingExtraError, UnsupportedError
+from medveil.mpc.nn.simplify import State, fold_normalisation, pool_first
 from medveil.mpc.nn.spec import INPUT, LayerSpec, NetworkSpec
 
-State = dict[str, NDArray[np.float64]]
 _TRACING = threading.Lock()  # torch.fx patches torch.nn while it traces
 _ALTERNATIVES = {
     "GELU": "ReLU", "SiLU": "ReLU", "LeakyReLU": "ReLU", "ELU": "ReLU", "PReLU": "ReLU", "Tanh": "ReLU",
@@ -93,7 +93,7 @@ def from_module(module: Any, input_shape: tuple[int, int, int], *, train: bool =
                 names[node] = INPUT
             elif node.op == "output":
                 out = names[node.args[0]] if node.args[0] in names else _refuse_output()
-            else:
+            elif not _is_shape(node):
                 names[node] = _convert(builder, node, dict(graph.named_modules()), names)
     if not builder.layers or builder.layers[-1].name != out:
         raise UnsupportedError("the module's output must be its last layer's: remove what follows or is unused")
@@ -101,8 +101,8 @@ def from_module(module: Any, input_shape: tuple[int, int, int], *, train: bool =
     if train and layers[-1].kind in ("softmax", "sigmoid"):
         raise refuse(layers[-1].name, f"training from {layers[-1].kind} probabilities", "logits as the output")
     if not train:
-        layers = _fold(layers, builder.state)
-    return NetworkSpec(input_shape, tuple(_pool_first(layers))), builder.state
+        layers = fold_normalisation(layers, builder.state)
+    return NetworkSpec(input_shape, tuple(pool_first(layers))), builder.state
 
 
 def _refuse_output() -> str:
@@ -145,6 +145,36 @@ def _module(b: _Builder, name: str, m: Any, inputs: list[str]) -> str:
     if converter is None:
         raise refuse(name, kind, _ALTERNATIVES.get(kind, "the layers that docs/mpc.md lists"))
     return str(converter(b, name, m, inputs))
+
+
+def _flattens(node: Any) -> bool:
+    """Return whether a view or reshape is x.view(x.size(0), -1) or the like: a flatten that keeps the batch."""
+    sizes = node.args[1:]
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = tuple(sizes[0])
+    return len(sizes) == 2 and sizes[1] == -1 and _is_batch_size(sizes[0], node.args[0])
+
+
+def _is_batch_size(node: Any, of: Any) -> bool:
+    """Return whether a graph node is of.size(0) or of.shape[0]."""
+    if getattr(node, "op", "") == "call_method" and node.target == "size":
+        return bool(node.args == (of, 0))
+    if getattr(node, "op", "") != "call_function" or node.target is not operator.getitem or node.args[1] != 0:
+        return False
+    shape = node.args[0]
+    asks = (shape.op, shape.target, shape.args)
+    return asks in (("call_function", getattr, (of, "shape")), ("call_method", "size", (of,)))
+
+
+def _is_shape(node: Any) -> bool:
+    """Return whether a graph node only asks for sizes."""
+    if node.op == "call_method":
+        return bool(node.target == "size")
+    if node.op != "call_function":
+        return False
+    if node.target is getattr:
+        return bool(node.args[1] == "shape")
+    return node.target is operator.getitem and _is_shape(node.args[0])
 
 
 def _conv(b: _Builder, name: str, m: Any, inputs: list[str]) -> str:
@@ -265,51 +295,10 @@ def _function(b: _Builder, node: Any, name: str, inputs: list[str]) -> str:
         return _relu(b, name, None, inputs)
     if target in (torch.flatten, "flatten") and (list(node.args[1:]) + list(node.kwargs.values())) == [1]:
         return _flatten(b, name, None, inputs)
+    if target in ("view", "reshape", torch.reshape) and _flattens(node):
+        return _flatten(b, name, None, inputs)
     if target is functional.adaptive_avg_pool2d and node.args[1:] in ((1,), ((1, 1),)):
         return b.add(
             name, "avgpool2d", inputs, (b.shapes[inputs[0]][0], 1, 1), {"kernel": 0, "stride": 1, "padding": 0}
         )
     raise refuse(name, getattr(target, "__name__", str(target)), "the layers that docs/mpc.md lists, as modules")
-
-
-def _fold(layers: list[LayerSpec], state: State) -> list[LayerSpec]:
-    """Fold batch normalisation into the convolution that alone feeds it."""
-    readers = {s.name: [r for r in layers if s.name in r.inputs] for s in layers}
-    by_name = {s.name: s for s in layers}
-    for norm in [s for s in layers if s.kind == "batchnorm2d"]:
-        conv = by_name.get(norm.inputs[0])
-        if conv is None or conv.kind != "conv2d" or len(readers[conv.name]) != 1:
-            continue
-        gain = state[f"{norm.name}.weight"] / np.sqrt(state[f"{norm.name}.running_var"] + norm.options["eps"])
-        bias = state.get(f"{conv.name}.bias", np.zeros(len(gain))) - state[f"{norm.name}.running_mean"]
-        state[f"{conv.name}.weight"] = state[f"{conv.name}.weight"] * gain[:, None, None, None]
-        state[f"{conv.name}.bias"] = bias * gain + state[f"{norm.name}.bias"]
-        for key in norm.parameters:
-            del state[f"{norm.name}.{key}"]
-        # The convolution takes the place and the name's readers of the normalisation.
-        folded = replace(conv, parameters={**conv.parameters, "bias": (len(gain),)})
-        layers = [folded if s.name == conv.name else _renamed(s, norm.name, conv.name) for s in layers if s != norm]
-        by_name = {s.name: s for s in layers}
-        readers = {s.name: [r for r in layers if s.name in r.inputs] for s in layers}
-    return layers
-
-
-def _renamed(spec: LayerSpec, old: str, new: str) -> LayerSpec:
-    return replace(spec, inputs=tuple(new if i == old else i for i in spec.inputs))
-
-
-def _pool_first(layers: list[LayerSpec]) -> list[LayerSpec]:
-    """Swap ReLU and the maximum pool that alone reads it."""
-    order = list(layers)
-    for pool in [s for s in layers if s.kind == "maxpool2d"]:
-        relu = next((s for s in order if s.name == pool.inputs[0] and s.kind == "relu"), None)
-        if relu is None or sum(relu.name in s.inputs for s in order) != 1:
-            continue
-        at, to = order.index(relu), order.index(pool)
-        moved_pool = replace(pool, inputs=relu.inputs)
-        order = [_renamed(s, pool.name, relu.name) if s not in (relu, pool) else s for s in order]
-        moved_relu = replace(relu, inputs=(pool.name,))
-        order[to] = moved_relu
-        order[at] = moved_pool
-        # Between the two only layers that read neither may stand, so both orders are valid.
-    return order
