@@ -16,7 +16,9 @@ import pytest
 from medveil.errors import InputError, OutputExistsError
 from medveil.imaging.reader import read
 from medveil.recognition import distributed
+from medveil.recognition.datasets import load
 from medveil.recognition.reading import arrays
+from medveil.recognition.training import TrainingPlan, train
 
 pytest.importorskip("torch", reason="needs the extra learn")
 
@@ -37,8 +39,7 @@ def digits(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     out = tmp_path_factory.mktemp("run") / "out"
-    command = [sys.executable, "-m", "medveil", "train", str(digits), "--out", str(out), *QUICK]
-    subprocess.run(command, check=True, capture_output=True)
+    train(load(digits, None), TrainingPlan(model="small-cnn", epochs=2, step=2, validate=0), out)
     return out
 
 

@@ -92,6 +92,13 @@ def test_hold_out_keeps_the_share(xrays: Dataset) -> None:
     assert not set(np.array(xrays.groups)[train]) & set(np.array(xrays.groups)[test])
 
 
+def test_a_part_without_a_class_is_refused(xrays: Dataset) -> None:
+    splits = tuple("test" if label == 0 and i % 2 else "train" for i, label in enumerate(xrays.labels))
+    data = Dataset(xrays.images, xrays.labels, xrays.classes, xrays.groups, xrays.names, splits)
+    with pytest.raises(InputError, match="the test part would be without class pneumonia"):
+        given(data, allow_leakage=True)
+
+
 def test_what_cannot_be_split_is_refused(xrays: Dataset) -> None:
     with pytest.raises(InputError, match="one class only"):
         folds(xrays.take(np.flatnonzero(xrays.labels == 0)), 3)
