@@ -317,3 +317,52 @@ def test_verify_takes_even_one_share(medveil: Any, disk: Disk) -> None:
     for more in ((), trust[:-1]):
         assert medveil("visual", "verify", first, *more).code == 3
     assert medveil("visual", "verify", first, "--policy", disk.policy).code == 2
+
+
+def test_a_signed_result_outlives_collateral(medveil: Any, key: Path, disk: Disk, tmp_path: Path) -> None:
+    from medveil.cli.keys import open_owner
+
+    first, second = disk.shares
+    out, token, public = tmp_path / "seen.png", tmp_path / "token", tmp_path / "public"
+    public.write_bytes(open_owner(key).public.to_bytes())
+    trust = ("--policy", disk.policy, "--collateral", disk.root / "sim/collateral.json")
+    done = medveil("visual", "verify", first, *trust, "--sign-result", token, "--key", key, "--json")
+    assert done.code == 10, done.err
+    later = ("--policy", disk.policy, "--result", token, "--result-key", public)
+    call = ("visual", "restore", first, second, "--out", out)
+    assert medveil(*call, *later).code == 3, "the policy does not list that verifier"
+    text = disk.policy.read_text()
+    listed = f'result_signers = ["{done.json["result_signer"]}"]\n\n[[measurements]]'
+    disk.policy.write_text(text.replace("[[measurements]]", listed))
+    assert medveil("visual", "verify", first, *later).code == 10
+    assert medveil(*call, *later).code == 10, "no collateral any more"
+    out.unlink()
+    revoked = disk.policy.read_text().replace("[measurements.registers]", "revoked = true\n\n[measurements.registers]")
+    disk.policy.write_text(revoked)
+    assert medveil(*call, *later).code == 3, "today's policy is asked"
+    assert medveil(*call, "--policy", disk.policy, "--result", token).code == 2
+    assert medveil(*call, "--policy", disk.policy).code == 2
+    assert medveil(*call, "--insecure-unverified", "--result", token).code == 2
+    assert medveil("visual", "verify", first, "--sign-result", tmp_path / "x").code == 2
+    quoted = ("visual", "verify", *disk.quoted, *trust, "--sign-result", tmp_path / "x", "--key", key)
+    disk.policy.write_text(text)
+    assert medveil(*quoted).code == 2, "two quotes are two results"
+    assert not out.exists()
+    assert not (tmp_path / "x").exists()
+
+
+def test_compact_proofs_find_their_certificates(medveil: Any, key: Path, disk: Disk, tmp_path: Path) -> None:
+    options = ("--option", "proof=compact", "--option", f"platform={disk.root / 'sim/platform.json'}")
+    done = medveil("protect", SOURCE, "--key", key, "--out", tmp_path, "--scheme", "visual", *options)
+    assert done.code == 0, done.err
+    folder = tmp_path / SOURCE.name
+    assert (folder / "public").read_bytes().startswith(b"-----BEGIN CERTIFICATE")
+    assert restore(medveil, disk, folder).code == 10, "they lie beside the parts"
+    (disk.root / "picture.png").unlink()
+    (folder / "public").rename(tmp_path / "chain.pem")
+    assert restore(medveil, disk, folder).code == 3
+    trust = ("--policy", disk.policy, "--collateral", disk.root / "sim/collateral.json")
+    part = folder / "part-1.png"
+    assert medveil("visual", "verify", part, *trust, "--chain", tmp_path / "chain.pem").code == 10
+    (tmp_path / "chain.pem").write_bytes((tmp_path / "chain.pem").read_bytes()[:-2])
+    assert medveil("visual", "verify", part, *trust, "--chain", tmp_path / "chain.pem").code == 3

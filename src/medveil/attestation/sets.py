@@ -8,7 +8,7 @@ different); that there are at least k. Paper 000, 3.2.3 (4), asks for the first,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -155,6 +155,30 @@ def verify_shares(
     return tuple(found)
 
 
+def evidence_of(share: PresentedShare, sessions: Iterable[Session] = (), chains: Iterable[bytes] = ()) -> Evidence:
+    """Return the evidence that a share's proof rests on; nothing is verified. Raises FormatError, NotAuthenticError."""
+    proof = read_proof(share.proof)
+    if isinstance(proof, SignedProof):
+        return _session_of(proof, {session.id: session for session in sessions}).evidence
+    return (_expand(proof, chains) if isinstance(proof, CompactProof) else proof).evidence
+
+
+def _session_of(proof: SignedProof, sessions: Mapping[bytes, Session]) -> Session:
+    session = sessions.get(proof.session_id)
+    if session is None:
+        raise NotAuthenticError("the share refers to a signing session that was not given: give its session file")
+    return session
+
+
+def _expand(proof: CompactProof, chains: Iterable[bytes]) -> QuoteProof:
+    for chain in chains:
+        try:
+            return proof.expand(chain)
+        except NotAuthenticError:
+            continue
+    raise NotAuthenticError("the share's compact proof needs its platform's certificates: give them")
+
+
 class _Checker:
     """Checks shares one by one; evidence that several shares have in common is appraised once."""
 
@@ -194,27 +218,13 @@ class _Checker:
     def _unfold(self, proof: Proof) -> tuple[Statement, Evidence, bytes, bytes]:
         """Return statement, evidence, the report data that the evidence must carry, and the dealer's signature."""
         if isinstance(proof, CompactProof):
-            proof = self._expand(proof)
+            proof = _expand(proof, self._chains)
         if isinstance(proof, QuoteProof):
             return Statement.decode(proof.statement), proof.evidence, report_data(proof.statement), proof.binding
-        session = self._session(proof)
+        session = _session_of(proof, self._sessions)
         if self._now > session.not_after + self._policy.maximum_share_age_days * 86400:
             raise StaleError("the share's signing session ended longer ago than the policy allows shares to be old")
         return session.open_share(proof.message), session.evidence, session.reported, session.binding
-
-    def _session(self, proof: SignedProof) -> Session:
-        session = self._sessions.get(proof.session_id)
-        if session is None:
-            raise NotAuthenticError("the share refers to a signing session that was not given: give its session file")
-        return session
-
-    def _expand(self, proof: CompactProof) -> QuoteProof:
-        for chain in self._chains:
-            try:
-                return proof.expand(chain)
-            except NotAuthenticError:
-                continue
-        raise NotAuthenticError("the share's compact proof needs its platform's certificates: give them")
 
     def _appraise(self, evidence: Evidence) -> Appraisal:
         key = _key(evidence)

@@ -11,7 +11,7 @@ import typer
 from medveil.cli import terminal, visual_carriers, visual_verify
 from medveil.cli.files import Force, file_bytes, show
 from medveil.cli.keys import Json, open_owner
-from medveil.cli.visual_shares import Job, Sessions, Trust, jobs, read_session, read_share
+from medveil.cli.visual_shares import Chains, Job, ResultKey, Results, Sessions, Trust, attesting, jobs, read_share
 from medveil.errors import (
     InputError,
     MedveilError,
@@ -141,6 +141,9 @@ def restore(
     ] = None,
     collateral: Annotated[Path | None, typer.Option("--collateral", help="Its collateral, a file or folder.")] = None,
     session: Sessions = None,
+    chain: Chains = None,
+    result: Results = None,
+    result_key: ResultKey = None,
     insecure: Annotated[
         bool, typer.Option("--insecure-unverified", help="Verify nothing; the picture is marked.")
     ] = False,
@@ -160,18 +163,16 @@ def restore(
     """
     if sum((key is not None, policy is not None, insecure)) != 1:
         raise UsageError("say how to verify: exactly one of --key, --policy and --insecure-unverified")
-    if (policy is None) != (collateral is None) or (manifest is not None and key is None):
-        raise UsageError("--policy and --collateral belong together, and --manifest to --key")
+    if policy is None and (collateral or session or chain or result or result_key):
+        raise UsageError("--collateral, --session, --chain, --result and --result-key belong to --policy")
+    if manifest is not None and key is None:
+        raise UsageError("--manifest belongs to --key")
     if original and insecure:
         raise UsageError("nothing unverified is handed out as an original: give --key, or --policy with --collateral")
-    from medveil.attestation.policy import load_policy
-
     trust = Trust(
         None if key is None else open_owner(key),
         manifest,
-        None if policy is None else load_policy(policy),
-        collateral,
-        tuple(read_session(path) for path in session or ()),
+        None if policy is None else attesting(policy, collateral, session, chain, result, result_key),
     )
     todo = list(jobs(sources, out, original=original))
     taken = [job.target for job in todo if job.target.exists()]

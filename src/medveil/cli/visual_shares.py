@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medveil.errors import InputError, UsageError
+from medveil.errors import InputError, StaleError, UsageError
 
 if TYPE_CHECKING:
     from medveil.attestation.policy import Policy
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 Sessions = Annotated[
     list[Path] | None, typer.Option("--session", help="A signing session that shares refer to; may be repeated.")
+]
+Chains = Annotated[
+    list[Path] | None,
+    typer.Option("--chain", help="Certificates of a platform (PEM), for compact proofs; may be repeated."),
+]
+Results = Annotated[
+    list[Path] | None,
+    typer.Option("--result", help="A signed verification result that stands for collateral; may be repeated."),
+]
+ResultKey = Annotated[
+    Path | None, typer.Option("--result-key", help="The public key of who signed the results, from keygen --public.")
 ]
 _MAX_FILE = 1 << 31
 
@@ -35,17 +46,75 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
-    """How shares are verified: by the owner's key and the manifest, under a policy, or not at all.
+class Attesting:
+    """A policy and what stands behind evidence: collateral (a file or folder), or results that were signed earlier.
 
-    manifest: where it does not lie beside the first share. collateral: a file or folder, with a policy.
+    sessions, chains: what proofs may refer to. results: signed results with the public keys of their verifiers.
+    """
+
+    policy: Policy
+    collateral: Path | None
+    sessions: tuple[Session, ...] = ()
+    chains: tuple[bytes, ...] = ()
+    results: tuple[tuple[bytes, Any], ...] = ()
+
+    def arguments(self, files: Sequence[Path]) -> dict[str, Any]:
+        """Return what `verify_shares` and `admission.by_attestation` take, now; `files`: the shares' own."""
+        from medveil.attestation.files import find_collateral, read_bounded
+        from medveil.attestation.quote import MAX_QUOTE
+        from medveil.schemes.bundle import PUBLIC
+
+        now, folder = int(time.time()), self.collateral
+
+        def collateral(evidence: Any) -> Any:
+            if folder is None:
+                raise StaleError("no signed result stands for this evidence, and no collateral was given")
+            return find_collateral(folder, evidence, now)
+
+        beside = {path.parent / PUBLIC for path in files}
+        found = tuple(read_bounded(path, MAX_QUOTE) for path in sorted(beside) if path.is_file())
+        return {"collateral": collateral, "now": now, "chains": self.chains + found, "results": self.results}
+
+
+def attesting(
+    policy: Path,
+    collateral: Path | None,
+    sessions: Sequence[Path] | None,
+    chains: Sequence[Path] | None,
+    results: Sequence[Path] | None,
+    result_key: Path | None,
+) -> Attesting:
+    """Read what the options of an attested verification name. Raises UsageError where they do not fit together."""
+    from medveil.attestation.eat import MAX_TOKEN
+    from medveil.attestation.files import read_bounded
+    from medveil.attestation.policy import load_policy
+    from medveil.attestation.quote import MAX_QUOTE
+    from medveil.crypto.keyfile import OwnerPublic
+
+    if bool(results) != (result_key is not None):
+        raise UsageError("--result and --result-key belong together: the verifier's public key, from keygen --public")
+    if collateral is None and not results:
+        raise UsageError("--policy needs --collateral, or signed results by --result and --result-key")
+    key = None if result_key is None else OwnerPublic.from_bytes(read_bounded(result_key, 1 << 16)).verifying
+    return Attesting(
+        load_policy(policy),
+        collateral,
+        tuple(read_session(path) for path in sessions or ()),
+        tuple(read_bounded(path, MAX_QUOTE) for path in chains or ()),
+        tuple((read_bounded(path, MAX_TOKEN), key) for path in results or ()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How shares are verified: by the owner's key and the manifest, by attestation, or where both are None not at all.
+
+    manifest: where it does not lie beside the first share.
     """
 
     owner: OwnerKey | None = None
     manifest: Path | None = None
-    policy: Policy | None = None
-    collateral: Path | None = None
-    sessions: tuple[Session, ...] = ()
+    attesting: Attesting | None = None
 
     def admit(self, job: Job) -> Admitted:
         """Verify the shares of one picture; raises what `medveil.schemes.visual.admission` raises."""
@@ -54,16 +123,10 @@ class Trust:
         if self.owner is not None:
             return self._by_key(job, self.owner)
         shares = [read_share(path) for path in job.files]
-        if self.policy is None or self.collateral is None:
+        if self.attesting is None:
             return admission.insecurely(shares)
-        from medveil.attestation.files import find_collateral
-
-        now, folder = int(time.time()), self.collateral
-
-        def collateral(evidence: Any) -> Any:
-            return find_collateral(folder, evidence, now)
-
-        return admission.by_attestation(shares, self.policy, collateral=collateral, now=now, sessions=self.sessions)
+        given = self.attesting
+        return admission.by_attestation(shares, given.policy, sessions=given.sessions, **given.arguments(job.files))
 
     def _by_key(self, job: Job, owner: OwnerKey) -> Admitted:
         from medveil.attestation.files import read_bounded

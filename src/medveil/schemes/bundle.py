@@ -40,6 +40,8 @@ from medveil.imaging.roi import ROI
 from medveil.schemes.base import Finding, FindingKind, Part, Protected, Restored, Scheme, Secret, TamperMap
 
 MANIFEST: Final = "manifest"
+PUBLIC: Final = "public"
+"""Name of the file of what a scheme published beside its parts (`Protected.manifest`), where it is not in each."""
 MAGIC: Final = b"MVBN\x01"
 _MAX_MANIFEST: Final = 64 << 20  # the secret of a large volume holds a tag for each block
 _MAX_PARTS: Final = 255
@@ -276,6 +278,8 @@ def write(target: Path, protected: Protected, scheme: Scheme, *, owner: OwnerKey
         for part in protected.parts:
             (folder / f"part-{part.index}{part.suffix}").write_bytes(part.data)
         (folder / MANIFEST).write_bytes(manifest)
+        if protected.manifest:
+            (folder / PUBLIC).write_bytes(protected.manifest)
 
 
 def parse_manifest(data: bytes) -> tuple[BundleRecord, bytes, bytes]:
