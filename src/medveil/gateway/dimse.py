@@ -262,11 +262,12 @@ class DicomDoor:
 
     def _move(self, event: Any) -> Iterator[Any]:
         destination = self._destinations.get(str(event.move_destination).strip())
-        if destination is None:
+        found = self._wanted(event, "move")
+        if destination is None or isinstance(found, int):
+            # Nothing is connected to for somebody who gets nothing; "destination unknown" is all that can be said.
             yield None, None
             return
-        found = self._wanted(event, "move")
-        client, instances = (None, []) if isinstance(found, int) else found
+        client, instances = found
         key = id(event)  # the association to the destination does not exist yet
         options: dict[str, Any] = {
             "ae_title": destination.ae_title,
@@ -279,10 +280,6 @@ class DicomDoor:
         if destination.ca is not None:
             options["tls_args"] = (_client_context(destination), destination.host)
         yield destination.host, destination.port, options
-        if client is None:
-            yield 1
-            yield found, None
-            return
         yield len(instances)
         try:
             yield from self._deliver(event, client, instances, key)
