@@ -38,6 +38,7 @@ state = "state"
 [search]
 type = "sqlite"
 path = "index.sqlite"
+prefixes = true
 """ + "".join(
     f'[[store]]\ntype = "directory"\nname = "{name}"\npath = "{name}"\n' for name in ("north", "east", "south")
 )

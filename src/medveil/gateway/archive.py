@@ -112,7 +112,7 @@ class Archive:
 
     def stores(self) -> dict[str, bool]:
         """Ask every store whether it can be reached; name -> answer."""
-        return {}
+        return self._vault.reach()
 
     def close(self) -> None:
         """Close the vault, which publishes its audit log."""

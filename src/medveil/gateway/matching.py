@@ -76,7 +76,7 @@ def series_of(study: Study, wish: Wish) -> list[Attributes]:
         series = found.setdefault(uid, {k: v for k, v in instance.attributes.items() if k in SERIES})
         series["NumberOfSeriesRelatedInstances"] = int(series.get("NumberOfSeriesRelatedInstances", 0)) + 1
     matched = [one for one in found.values() if wish.matches(one, SERIES)]
-    return [_study_part(study) | one for one in sorted(matched, key=_number("SeriesNumber"))]
+    return [_study_part(study) | one for one in sorted(matched, key=_order)]
 
 
 def instances_of(study: Study, wish: Wish) -> list[tuple[Instance, Attributes]]:
@@ -86,7 +86,7 @@ def instances_of(study: Study, wish: Wish) -> list[tuple[Instance, Attributes]]:
         for one in study.instances
         if wish.matches(one.attributes, frozenset(wish.keys) - frozenset(study.attributes) - PATIENT)
     ]
-    matched.sort(key=lambda one: (_number("SeriesNumber")(one.attributes), _number("InstanceNumber")(one.attributes)))
+    matched.sort(key=lambda one: _order(one.attributes))
     return [(one, _study_part(study) | one.attributes) for one in matched]
 
 
@@ -94,9 +94,8 @@ def _study_part(study: Study) -> Attributes:
     return dict(study.attributes)
 
 
-def _number(keyword: str) -> Any:
-    def key(attributes: Attributes) -> tuple[int, str]:
-        value = attributes.get(keyword, 0)
-        return (value if isinstance(value, int) else 0, str(attributes.get("SOPInstanceUID", "")))
-
-    return key
+def _order(attributes: Attributes) -> tuple[int, int, str]:
+    """Return what series and instances are ordered by: their numbers, then their UIDs."""
+    numbers = [attributes.get(keyword, 0) for keyword in ("SeriesNumber", "InstanceNumber")]
+    series, instance = (number if isinstance(number, int) else 0 for number in numbers)
+    return series, instance, str(attributes.get("SOPInstanceUID", ""))

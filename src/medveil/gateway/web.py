@@ -64,6 +64,11 @@ class Door:
         client.need(right)
         return client
 
+    def slow(self) -> None:
+        """Count and log a client that was too slow."""
+        self.metrics.refused.labels("web", "slow").inc()
+        self.journal.write("connection cut", via="web", reason="slow")
+
 
 Handler = Callable[[Door, Request], Awaitable[Response]]
 
@@ -90,7 +95,7 @@ def create_app(door: Door) -> ASGIApp:
         *(route(path + "/metadata", web_retrieve.metadata) for path in (study, series, instance)),
         route(instance + "/frames/{frames}", web_retrieve.frames),
     ]
-    return Deadline(Starlette(routes=routes), door.timeout)
+    return Deadline(Starlette(routes=routes), door.timeout, door.slow)
 
 
 def _handled(door: Door, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -100,8 +105,7 @@ def _handled(door: Door, handler: Handler) -> Callable[[Request], Awaitable[Resp
         except MedveilError as error:
             return _refusal(door, request, error)
         except TimeoutError:
-            door.metrics.refused.labels("web", "slow").inc()
-            door.journal.write("connection cut", via="web", reason="slow")
+            door.slow()
             return JSONResponse({"error": "TimeoutError"}, 408, {"Connection": "close"})
 
     return handle
@@ -138,14 +142,19 @@ async def blocking(work: Callable[..., Any], *arguments: Any) -> Any:
 class Deadline:
     """Ends a connection whose other end takes too long to read a piece of an answer."""
 
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, seconds: float, slow: Callable[[], None]) -> None:
         self._app = app
         self._seconds = seconds
+        self._slow = slow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with a clock on each `send`."""
 
         async def timed(message: Message) -> None:
-            await asyncio.wait_for(send(message), self._seconds)
+            try:
+                await asyncio.wait_for(send(message), self._seconds)
+            except TimeoutError:
+                self._slow()
+                raise
 
         await self._app(scope, receive, timed if scope["type"] == "http" else send)

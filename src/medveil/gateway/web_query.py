@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from medveil.errors import InputError
+from medveil.errors import InputError, UnsupportedError
 from medveil.gateway import matching
 from medveil.gateway.matching import Attributes, Wish
 from medveil.gateway.web import JSON, ROOT, Door, blocking
@@ -23,7 +23,10 @@ async def studies(door: Door, request: Request) -> Response:
     """Search for studies."""
     client = door.client(request, "query")
     wish, limit, offset = _asked(request, "STUDY")
-    found = await blocking(lambda: door.archive.search(client, wish.query(), limit=limit + 1, offset=offset))
+    try:
+        found = await blocking(lambda: door.archive.search(client, wish.query(), limit=limit + 1, offset=offset))
+    except UnsupportedError as error:
+        raise InputError(str(error)) from None
     listed = [(dict(one.attributes), f"/studies/{one.attributes.get('StudyInstanceUID', '')}") for one in found]
     return _answer(door, request, listed, limit)
 

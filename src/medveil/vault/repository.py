@@ -424,6 +424,10 @@ class Vault:
             raise ConfigError("this vault keeps no audit log: its configuration says audit = false")
         return self._session.audit
 
+    def reach(self) -> dict[str, bool]:
+        """Ask every store whether it can be reached and written; name -> answer."""
+        return {name: one.ok for name, one in self._session.fleet.each(lambda store: store.check()).items()}
+
     @property
     def pending(self) -> tuple[tuple[str, int, str], ...]:
         """The queue of repairs: (object id, version, store that lacks something)."""
