@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from medveil.errors import MedveilError, ObjectMissingError, PolicyError
+from medveil.errors import ConfigError, MedveilError, ObjectMissingError
 from medveil.gateway.access import Client
 from medveil.gateway.journal import Journal
 from medveil.gateway.metrics import Metrics
 from medveil.schemes.base import Finding
 from medveil.vault import Vault
+from medveil.vault.audit import Action, AuditLog, Outcome
+from medveil.vault.auditing import acting_for
 from medveil.vault.search import Instance, Study
 
 _REMEMBERED: Final = 64
 _SECONDS: Final = 5.0
-_PAGE: Final = 1000
 
 
 class Archive:
@@ -28,6 +29,11 @@ class Archive:
         self._journal = journal
         self._metrics = metrics
         self._limit = limit
+        self._log: AuditLog | None
+        try:
+            self._log = vault.audit
+        except ConfigError:
+            self._log = None  # the vault's configuration says so
         self._studies: dict[str, tuple[float, Study]] = {}
         self._lock = threading.Lock()
 
@@ -43,8 +49,12 @@ class Archive:
         return report.object_id
 
     def index(self) -> int:
-        """Put what was stored into the index; returns how many objects. Raises as `Vault.index`."""
+        """Put what was stored into the index, and give it to who was granted its studies; returns how many objects.
+
+        Raises as `Vault.index` and `Grants.resume`.
+        """
         count = self._vault.index()
+        self._vault.grants.resume()
         with self._lock:
             self._studies.clear()
         return count
@@ -53,21 +63,9 @@ class Archive:
 
     def search(self, client: Client, query: str, *, limit: int, offset: int) -> list[Study]:
         """Find the studies that a client may see: a QIDO-RS query, best first. Raises as `Vault.search`."""
-        if client.recipient is None:
-            report = self._vault.search(query, limit=limit, offset=offset)
-            return [hit.study for hit in report.hits]
-        return self._granted(client, query, limit, offset)
-
-    def _granted(self, client: Client, query: str, limit: int, offset: int) -> list[Study]:
-        found: list[Study] = []
-        start = 0
-        while len(found) < offset + limit:
-            hits = self._vault.search(query, limit=_PAGE, offset=start).hits
-            found += [hit.study for hit in hits if self.allows(client, _uid(hit.study))]
-            start += len(hits)
-            if len(hits) < _PAGE:
-                break
-        return found[offset : offset + limit]
+        with acting_for(client.name):
+            report = self._vault.search(query, limit=limit, offset=offset, recipient=client.recipient)
+        return [hit.study for hit in report.hits]
 
     def study(self, client: Client, uid: str) -> Study:
         """Return a study with its instances.
@@ -91,22 +89,31 @@ class Archive:
     def read(self, client: Client, study: Study, instance: Instance) -> bytes:
         """Return the verified file of an instance. Raises PolicyError and as `Vault.read`."""
         self.check(client, _uid(study))
-        data, report = self._vault.read(instance.object_id, limit=self._limit)
+        with acting_for(client.name):
+            data, report = self._vault.read(instance.object_id, limit=self._limit)
         self._note(report.findings)
         return data
-
-    def allows(self, client: Client, uid: str) -> bool:
-        """Whether a client may see a study now."""
-        try:
-            self.check(client, uid)
-        except PolicyError:
-            return False
-        return True
 
     def check(self, client: Client, uid: str) -> None:
         """Raise PolicyError unless a client may see a study now."""
         if client.recipient is not None:
-            raise PolicyError(f"client {client.name} has no grant on study {len(uid)}")
+            self._vault.grants.check(client.recipient, uid)
+
+    # --------------------------------------------------------------------------------------------------------- audit
+
+    def log_in(self, client: str, service: str) -> None:
+        """Note in the audit log that a client began an association."""
+        self._audit(Action.LOGIN, Outcome.SUCCESS, client, service, "")
+
+    def log_refusal(self, client: str, service: str, error: MedveilError) -> None:
+        """Note in the audit log that a client, or somebody unknown (""), was refused."""
+        self._audit(Action.LOGIN, Outcome.REFUSED, client, service, type(error).__name__)
+
+    def _audit(self, action: Action, outcome: Outcome, client: str, service: str, code: str) -> None:
+        log = self._log
+        if log is not None:
+            detail: dict[str, str | int] = {"service": service, **({"code": code} if code else {})}
+            guarded(lambda: log.append(action, outcome, actor=client, detail=detail), self._journal, "audit failed")
 
     # -------------------------------------------------------------------------------------------------------- health
 

@@ -167,6 +167,7 @@ class DicomDoor:
             self._refused(error, "association")
             return
         self._journal.write("association", via="dicom", client=client.name)
+        self._archive.log_in(client.name, "dicom")
 
     def _closed(self, event: Any) -> None:
         self._outgoing.forget(id(event.assoc))
@@ -179,6 +180,8 @@ class DicomDoor:
     def _refused(self, error: MedveilError, what: str, client: str | None = None) -> None:
         self._metrics.refused.labels("dicom", type(error).__name__).inc()
         self._journal.write("refused", via="dicom", kind=what, client=client, error=type(error).__name__)
+        if isinstance(error, PolicyError):
+            self._archive.log_refusal(client or "", "dicom", error)
 
     def _echo(self, event: Any) -> int:
         try:

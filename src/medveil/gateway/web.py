@@ -61,6 +61,7 @@ class Door:
             client = self.access.by_certificate(certificate)
         else:
             raise UnknownClientError("say who you are, by a bearer token or a client certificate")
+        request.state.client = client.name
         client.need(right)
         return client
 
@@ -103,6 +104,8 @@ def _handled(door: Door, handler: Handler) -> Callable[[Request], Awaitable[Resp
         try:
             return await handler(door, request)
         except MedveilError as error:
+            if isinstance(error, PolicyError):
+                await blocking(door.archive.log_refusal, getattr(request.state, "client", ""), "web", error)
             return _refusal(door, request, error)
         except TimeoutError:
             door.slow()
