@@ -143,6 +143,7 @@ def study(count: int = 3, *, name: str = "ZWEIG^MARGARETE", series: int = 1) -> 
             dataset.InstanceNumber = number + 1
             dataset.PatientName, dataset.PatientID = name, f"PID-{name[:5]}"
             dataset.StudyDescription = "Thorax routine"
+            dataset.pop(0xFFFCFFFC, None)  # trailing padding, which some tools leave out
             out = io.BytesIO()
             dataset.save_as(out)
             files.append(out.getvalue())

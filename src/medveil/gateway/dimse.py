@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.uid import AllTransferSyntaxes
+from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, _config, build_context, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     PatientRootQueryRetrieveInformationModelFind,
@@ -53,6 +53,8 @@ _MOST_STUDIES: Final = 10_000
 _MOST_INSTANCES: Final = 65_535  # counts of sub-operations have 16 bits
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _PROPOSED: Final = 128
+_SYNTAXES: Final = sorted(AllTransferSyntaxes, key=lambda one: (one != ExplicitVRLittleEndian, one != _IMPLICIT))
+"""Transfer syntaxes that are taken and given. Of several in one context the first of these is agreed on."""
 
 
 class DicomDoor:
@@ -91,9 +93,7 @@ class DicomDoor:
             entity.require_calling_aet = [title for title in titles if title]
         entity.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(
-                str(context.abstract_syntax), list(AllTransferSyntaxes), scu_role=True, scp_role=True
-            )
+            entity.add_supported_context(str(context.abstract_syntax), _SYNTAXES, scu_role=True, scp_role=True)
         for model in (
             StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove,
             StudyRootQueryRetrieveInformationModelGet, PatientRootQueryRetrieveInformationModelFind,

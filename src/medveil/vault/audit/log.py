@@ -243,7 +243,9 @@ class AuditLog:
         held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
         if held is not None and held[0] == os.getpid() and held[1] in self._opened:
             return held[1]
-        os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        if not self._path.exists():
+            # Only then: closing any descriptor of the file drops the locks that SQLite holds on it in this process.
+            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA synchronous = FULL")
         self._local.held = (os.getpid(), db)
