@@ -60,8 +60,7 @@ $(VENV_SPU)/.ready: benchmarks/mpc/spu-requirements.txt
 	@touch $@
 
 bench-mpc: $(STAMP)/dev $(VENV_SPU)/.ready  ## measure the figures of docs/mpc.md beside SPU (about 15 minutes)
-	$(BIN)/python -m benchmarks.mpc --spu $(VENV_SPU)/bin/python --truncations 100000000 \
-	  --out docs/results/mpc/benchmark.json
+	$(BIN)/python -m benchmarks.mpc --spu $(VENV_SPU)/bin/python --out docs/results/mpc/benchmark.json
 
 docs: $(STAMP)/dev  ## check that the documentation tells the truth and write the generated parts
 	$(BIN)/python -m pytest tests/docs

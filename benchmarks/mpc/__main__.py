@@ -1,5 +1,7 @@
 """`python -m benchmarks.mpc [--spu PYTHON] [--out FILE.json]`: the figures of docs/mpc.md, peers in the same run.
 
+Beside each time stand the processors' seconds that it took and those that other programs took meanwhile.
+
 SPU pins numpy < 2, so it lives in a virtual environment of its own; its interpreter is given by --spu.
 """
 
@@ -20,6 +22,10 @@ from benchmarks.measure import machine
 from benchmarks.mpc import processes, wan
 from benchmarks.mpc.programs import Figure, Operations, PaperNetwork, Truncations
 from medveil.mpc import ring, ring_ifma
+
+PARTS = ["ours", "spu", "spu-wan", "truncations"]
+JOBS = ["predict 1", "predict 32", "training step 32", "10^6 comparisons with choice", "10^6 products, truncated",
+        "matmul 1024^3, truncated", "10^4 divisions"]  # fmt: skip
 
 
 def gemm_rate() -> dict[str, float]:
@@ -97,54 +103,57 @@ def merged(parties: list[dict[str, Figure]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def ours(result: dict[str, Any], repeats: int, *, quick: bool) -> None:
+def ours(repeats: int, *, quick: bool) -> dict[str, Any]:
     """Measure this engine: the network over TLS and plain TCP, single operations, the network over the WAN."""
-    result["ours, TLS 1.3"] = merged(processes.run(PaperNetwork(repeats=repeats)))
-    result["ours, plain TCP"] = merged(processes.run(PaperNetwork(repeats=repeats), tls=False))
-    result["operations, plain TCP"] = merged(processes.run(Operations(repeats=repeats), tls=False))
+    result: dict[str, Any] = {
+        "gemm, GMAC/s of a core": gemm_rate(),
+        "convolutions, GMAC/s of a core": conv_rate(),
+        "ours, plain TCP": merged(processes.run(PaperNetwork(repeats=repeats), tls=False)),
+        "ours, TLS 1.3": merged(processes.run(PaperNetwork(repeats=repeats))),
+        "ours, operations, plain TCP": merged(processes.run(Operations(repeats=repeats), tls=False)),
+    }
     if wan.available():
-        for form in ("low_byte", "low_round"):
-            program = PaperNetwork(repeats=2, train=not quick)
-            result[f"ours, WAN, TLS 1.3, {form}"] = merged(processes.run(program, over_wan=True, form=form))
+        program = PaperNetwork(repeats=2, train=not quick)
+        result["ours, WAN, TLS 1.3"] = merged(processes.run(program, over_wan=True))
+    return result
 
 
-def peer(result: dict[str, Any], python: str, *, quick: bool) -> None:
+def peer(python: str, *, over_wan: bool) -> dict[str, Any]:
     """Measure SPU on the same jobs."""
-    jobs = ["predict 1", "predict 32", "training step 32", "10^6 comparisons with choice",
-            "10^6 products, truncated", "matmul 1024^3, truncated", "10^4 divisions"]  # fmt: skip
-    result["SPU (ABY3), plain TCP"] = {job: spu(python, job, 1 if job.startswith("training") else 3) for job in jobs}
-    if wan.available() and not quick:
-        result["SPU (ABY3), WAN, plain TCP"] = {job: spu(python, job, 1, over_wan=True) for job in jobs[:3]}
+    if over_wan:
+        return {"SPU (ABY3), WAN, plain TCP": {job: spu(python, job, 1, over_wan=True) for job in JOBS[:3]}}
+    return {"SPU (ABY3), plain TCP": {job: spu(python, job, 1 if "32" in job else 3) for job in JOBS}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spu", default="", help="interpreter of the environment that has spu")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, no WAN training, no WAN for SPU")
-    parser.add_argument("--truncations", type=int, default=0, help="also count large errors in so many truncations")
-    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="what to measure; all by default")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, no WAN training")
+    parser.add_argument("--truncations", type=int, default=10**8, help="of each kind, counting large errors")
+    parser.add_argument("--out", type=Path, default=None, help="a JSON file; parts that are not measured stay in it")
     options = parser.parse_args()
-    result: dict[str, Any] = {
-        "command": "python -m benchmarks.mpc " + " ".join(sys.argv[1:]),
-        "machine": machine(),
-        "load before": os.getloadavg(),
-        "WAN": f"{wan.LATENCY * 1e3} ms one way, {wan.BANDWIDTH * 8e-6:g} Mbit/s uplink a host: TUN devices in network "
-        "namespaces" if wan.available() else "not measured: needs root and /dev/net/tun",
-        "gemm, GMAC/s of a core": gemm_rate(),
-        "convolutions, GMAC/s of a core": conv_rate(),
-    }  # fmt: skip
-    ours(result, 3 if options.quick else 7, quick=options.quick)
-    if options.spu:
-        peer(result, options.spu, quick=options.quick)
-    if options.truncations:
-        counts = processes.run(Truncations(options.truncations), tls=False, timeout=3600)
-        result["truncations"] = {"count of each": options.truncations, "large errors": counts[0]}
-    result["load after"] = os.getloadavg()
-    text = json.dumps(result, indent=1)
-    sys.stdout.write(text + "\n")
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n")
+    result: dict[str, Any] = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
+    for part in options.parts:
+        load = os.getloadavg()
+        if part == "ours":
+            result |= ours(3 if options.quick else 7, quick=options.quick)
+        elif part == "truncations":
+            counts = processes.run(Truncations(options.truncations), tls=False, timeout=3600)
+            result["truncations"] = {"count of each": options.truncations, "large errors": counts[0]}
+        elif options.spu and (part == "spu" or wan.available()):
+            result |= peer(options.spu, over_wan=part == "spu-wan")
+        result.setdefault("conditions", {})[part] = {
+            "command": "python -m benchmarks.mpc " + " ".join(sys.argv[1:]),
+            "machine": machine(),
+            "load average before and after": [round(load[0], 2), round(os.getloadavg()[0], 2)],
+            "WAN": f"{wan.LATENCY * 1e3} ms one way, {wan.BANDWIDTH * 8e-6:g} Mbit/s uplink a host, TUN devices in "
+            "network namespaces" if wan.available() else "not measured: needs root and /dev/net/tun",
+        }  # fmt: skip
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(result, indent=1) + "\n")
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

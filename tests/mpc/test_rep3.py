@@ -12,6 +12,7 @@ from medveil.errors import InputError
 from medveil.mpc import ring
 from medveil.mpc.protocols.costs import COSTS
 from medveil.mpc.protocols.rep3 import arithmetic, comparison, truncation
+from medveil.mpc.session import Link
 from medveil.mpc.shares import join
 
 RNG = np.random.default_rng(7)
@@ -234,3 +235,27 @@ def test_every_declared_comparison_cost_is_measured(size: int) -> None:
         out = run(reused(name), x)
         assert out.bytes_sent == COSTS[name].bytes_sent(size)
         assert out.rounds == COSTS[name].rounds
+
+
+def test_parties_measure_one_link_and_choose_by_size() -> None:
+    links = run(lambda s: s.measure_link()).results
+    assert links[0] == links[1] == links[2]
+    assert links[0].latency > 0
+
+    def forms(session):
+        session.link = Link(0.044, 27.5e6)  # a wide-area network
+        return [comparison.choose_form(session, size, 32) for size in (1, 30_000, 2_000_000)]
+
+    assert run(forms).results == (["low_round", "low_round", "low_byte"],) * 3
+
+
+def test_a_measured_session_compares_as_it_chose() -> None:
+    v = values(30_000, 31)
+
+    def program(session, x):
+        session.link = Link(0.044, 27.5e6)
+        return comparison.relu_a(session, x)[0]
+
+    out = run(program, share32(v))
+    assert np.array_equal(signed(out.opened), np.maximum(v, 0))
+    assert out.rounds == COSTS["relu_a"].rounds - 1

@@ -165,6 +165,7 @@ def run_job(context: JobContext) -> None:
     """
     request, session = context.request, context.session
     agree(session, request.digest(), "request")
+    session.measure_link()
     if request.kind == "predict":
         _predict(context)
     else:

@@ -62,6 +62,15 @@ def compare_bytes(size: int, width: int, form: ComparisonForm, *, chosen: bool =
     return 8 * words * planes + 4 * size + (12 * size if chosen else 0)
 
 
+def choose_form(session: Session, size: int, width: int) -> ComparisonForm:
+    """Return the form for a comparison of `size` elements: fewer rounds while their bytes take less than a round."""
+    if session.link is None:
+        return session.comparison
+    saved = compare_rounds(width, "low_byte") - compare_rounds(width, "low_round")
+    more = compare_bytes(size, width, "low_round") - compare_bytes(size, width, "low_byte")
+    return "low_round" if more / 3 < saved * session.link.latency * session.link.bandwidth else "low_byte"
+
+
 @dataclass
 class _Third:
     """One third of a running comparison."""
@@ -120,7 +129,8 @@ def _evaluate(session: Session, third: _Third, tree: carry.Tree, *, chosen: bool
 
 def _compare(session: Session, d: Share, payload: Share | None, *, negative: bool) -> tuple[ChoiceBit, Share | None]:
     """Return the bit d < 0 (or d >= 0) and, with a payload, its product with it."""
-    tree = carry.plan_tree(8 * d.dtype.itemsize - 1, session.comparison)
+    width = 8 * d.dtype.itemsize
+    tree = carry.plan_tree(width - 1, choose_form(session, d.size, width))
     thirds = [_deal(session, part, d, payload, tree) for part in parts(d.size)]
     helping = [third for third in thirds if third.role is not Role.DEALER]
     started = [_evaluate(session, third, tree, chosen=payload is not None) for third in helping]
