@@ -238,7 +238,7 @@ def read(path: Path, data: Path | None = None) -> Plan:
 
 _QUICK_EFFORT: Final = {
     "images": 32, "gallery": 240, "tampers": 24, "keys": 40, "bits": 1_000_000, "known": (16, 64),
-    "train": 240, "epochs": 12, "folds": 2, "learned": False,
+    "train": 200, "epochs": 12, "folds": 2, "learned": False,
 }  # fmt: skip
 
 

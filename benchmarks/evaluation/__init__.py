@@ -1,0 +1,1 @@
+"""Publishes an evaluation: docs/results and the scorecard of the README."""
