@@ -3,7 +3,7 @@
     python -m benchmarks.deep samples [METHOD ...]
     python -m benchmarks.deep tables [--print] [SECTION ...]
 
-SECTION: chest, brain, "wrong keys", batches, "known plaintext", pictures; all of them where none is named.
+SECTION: chest, brain, "known plaintext", "wrong keys", batches, statistics, pictures; all of them where none is named.
 """
 
 from __future__ import annotations

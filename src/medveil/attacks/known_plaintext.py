@@ -1,7 +1,8 @@
 """Known plaintext: from some originals with their protected pictures, learn to decode the others of the same key.
 
 Works on any scheme that gives pairs, and knows nothing of it. Two learners: ridge regression from each 8 x 8 block of
-the protected picture to the block of the original at the same place, and a small U-Net. Chance is the mean of the known
+the protected picture to the block of the original at the same place, and a small U-Net that sees the protected picture
+and what regression made of it, and learns what to correct. Chance is the mean of the known
 originals, shown for every picture: what a guess without the protected picture reaches. Where a scheme hides pictures,
 both learners end there.
 """
@@ -103,8 +104,10 @@ class KnownPlaintext(Attack):
             raise InputError("pictures below 4 x 4 pixels are too small for a network: leave learner unet out")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(1 << 31)))
-            network = UNet(1, self.channels)
-        x, y = (torch.from_numpy(v.astype(np.float32))[:, None] / 255 for v in (known, plain))
+            network = UNet(2, self.channels)
+        first = _by_regression(known, plain, np.concatenate([known, seen]))
+        x = torch.from_numpy(np.stack([known, first[: len(known)]], axis=1).astype(np.float32)) / 255
+        y = torch.from_numpy(plain.astype(np.float32))[:, None] / 255
         optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
         for _ in range(self.steps):
@@ -113,14 +116,16 @@ class KnownPlaintext(Attack):
             top, left = top // 4 * 4, left // 4 * 4
             cut = (chosen, slice(None), slice(top, top + side), slice(left, left + side))
             optimiser.zero_grad()
-            loss: Any = torch.nn.functional.mse_loss(network(x[cut]), y[cut])
+            given = x[cut]
+            loss: Any = torch.nn.functional.mse_loss(given[:, 1:] + network(given) - 0.5, y[cut])
             loss.backward()
             optimiser.step()
             schedule.step()
         network.eval()
-        padded = np.pad(seen, ((0, 0), (0, -rows % 4), (0, -columns % 4)), mode="edge").astype(np.float32)
+        both = np.stack([seen, first[len(known) :]], axis=1).astype(np.float32) / 255
+        padded = np.pad(both, ((0, 0), (0, 0), (0, -rows % 4), (0, -columns % 4)), mode="edge")
         with torch.no_grad():
-            out = [network(torch.from_numpy(one)[None, None] / 255)[0, 0].numpy() for one in padded]
+            out = [one[1] + network(torch.from_numpy(one)[None])[0, 0].numpy() - 0.5 for one in padded]
         return np.rint(np.stack(out)[:, :rows, :columns] * 255).clip(0, 255).astype(np.uint8)
 
 

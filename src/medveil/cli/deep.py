@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,11 +137,8 @@ def segment(
 
 
 def _tell(trained: DeepKey, result: dict[str, Any], *, as_json: bool) -> None:
-    from medveil.schemes import registry
-
-    name = f"deep-{trained.method.replace('_', '-')}"
-    scheme: Any = registry.load(name)
-    claim = scheme(trained_key=trained).claim
+    scheme: Any = import_module(f"medveil.schemes.deep.{trained.method}").SCHEME
+    name, claim = scheme.name, scheme(trained_key=trained).claim
     result |= {
         "scheme": name, "method": trained.method, "key_id": trained.key_id.hex(), "bytes": len(trained.pack()),
         "measured": dict(trained.measured), "trained": dict(trained.trained), "lossless": claim.lossless,

@@ -5,8 +5,8 @@ and the output layer is the key (Gao et al., "An improved image processing based
 technique", 2022; paper 004, section 3). It compresses as well: 32 codes for 64 pixels by default.
 
 Protects against nobody who has a few pairs: codes are a sigmoid of a linear map of the pixels, so **linear regression
-on 64 known pairs decodes better than the owner's network** (docs/schemes/deep.md). Equal blocks have equal codes, so a
-picture's layout shows through. Lossy.
+from 16 known pairs decodes better than the owner's network** (docs/schemes/deep.md). Equal blocks have equal codes, so
+a picture's layout shows through. Lossy.
 
 Part 1 holds the codes, one byte each, tile by tile: (tiles, codes, blocks down, blocks across).
 """
@@ -33,7 +33,7 @@ class Backprop(LossyDeepScheme):
         authenticated=True,
         bit_depths=(8,),
         secure=False,
-        notes="known plaintext breaks it: linear regression on 64 pairs decodes better than the owner's network",
+        notes="known plaintext breaks it: linear regression from 16 pairs decodes better than the owner's network",
     )
 
 

@@ -4,9 +4,9 @@ Idea: the encoder is the public key, the decoder the private one; a PatchGAN cri
 codes towards uniform noise, so that the ciphertext shows no picture (Bao et al., "Image scrambling adversarial
 autoencoder based on the asymmetric encryption", 2021; paper 004, section 3).
 
-Looks scrambled, and is a smooth function of the picture all the same: **a small U-Net trained on 64 known pairs comes
-close to the owner's decoder**, and since the encoder is public anybody can make as many pairs as he likes. Equal
-images have equal ciphertexts. Lossy.
+Looks scrambled at first sight, with a pattern that repeats every 4 pixels, and is a smooth function of the picture all
+the same: **regression from 16 known pairs decodes pictures that a person recognises** (docs/schemes/deep.md), and since
+the encoder is public anybody can make as many pairs as he likes. Equal images have equal ciphertexts. Lossy.
 
 Part 1 holds the codes as 8-bit pictures of the tiles: (tiles, 1, side, side).
 """
@@ -33,7 +33,7 @@ class ScrambleAAE(LossyDeepScheme):
         authenticated=True,
         bit_depths=(8,),
         secure=False,
-        notes="known plaintext breaks it: a U-Net trained on 64 pairs comes close to the owner's decoder",
+        notes="known plaintext breaks it: regression from 16 pairs decodes recognisable pictures",
     )
 
 
