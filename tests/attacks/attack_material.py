@@ -24,16 +24,19 @@ def pictures(folder: str, count: int) -> tuple[np.ndarray, ...]:
     return tuple(grey(read(path).pixels[0]) for path in paths)
 
 
-def brains(count: int) -> list[np.ndarray]:
+def brains(count: int, side: int = 224) -> list[np.ndarray]:
+    """Real slices, or the middle `side` x `side` pixels of them."""
     per = -(-count // 4)
     kinds = ("glioma", "meningioma", "notumor", "pituitary")
-    return [p for kind in kinds for p in pictures(f"brain_tumor_mri/test/{kind}", per)][:count]
+    cut = slice((224 - side) // 2, (224 + side) // 2)
+    found = [p[cut, cut] for kind in kinds for p in pictures(f"brain_tumor_mri/test/{kind}", per)][:count]
+    return [np.ascontiguousarray(p) for p in found]
 
 
 @cache
-def material(scheme: str, count: int = 8, again: int = 0, **options: Any) -> Material:
+def material(scheme: str, count: int = 8, again: int = 0, side: int = 224, **options: Any) -> Material:
     """Encrypted brains, each its own gallery entry."""
-    found = brains(count)
+    found = brains(count, side)
     return gather(
         scheme,
         found,
@@ -42,7 +45,7 @@ def material(scheme: str, count: int = 8, again: int = 0, **options: Any) -> Mat
         gallery_index=list(range(count)),
         groups=[f"patient {i // 2}" for i in range(count)],
         gallery_groups=[f"patient {i // 2}" for i in range(count)],
-        known=brains(12)[-1:],
-        public=list(pictures("brain_tumor_mri/train/glioma", 8)),
+        known=brains(12, side)[-1:],
+        public=brains(20, side)[-8:],
         again=again,
     )

@@ -13,6 +13,7 @@ from tests.conformance.attack_suite import CHECKS
 
 from medveil.attacks import registry
 from medveil.attacks.base import Attack, Material, Outcome, Progress, likeness, measured
+from medveil.attacks.known_plaintext import KnownPlaintext
 from medveil.attacks.leading_bit import LeadingBit
 from medveil.attacks.learned_reconstruction import LearnedReconstruction
 
@@ -24,14 +25,15 @@ TARGETS = {
     "multi-encryption": "learnable-smoothed",
 }
 SMALL: dict[str, Callable[[], Attack]] = {
-    "learned-reconstruction": lambda: LearnedReconstruction(steps=3, batch=1, width=8, depth=2)
+    "learned-reconstruction": lambda: LearnedReconstruction(steps=3, batch=1, width=8, depth=2),
+    "known-plaintext": lambda: KnownPlaintext(pairs=1, steps=2, batch=1, channels=4),
 }
 
 
 @cache
 def prepared(name: str) -> tuple[Material, Material]:
     count = 3 if name == "jigsaw" else 6
-    found = material(TARGETS.get(name, "learnable-skk"), count, 2)
+    found = material(TARGETS.get(name, "learnable-skk"), count, 2, 112)
     rng = np.random.default_rng(9)
 
     def noisy(p: np.ndarray) -> np.ndarray:
