@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.attacks.attack_material import brains, material, pictures
@@ -164,3 +166,21 @@ def test_colour_pictures_are_attacked_in_colour() -> None:
     found = gather("learnable-skk", [picture, picture[::-1].copy()])
     result = registry.load("minimum-difference")().run(found, seed=1)
     assert result.scores["ssim"].value > result.scores["ssim"].chance
+
+
+def test_a_deep_encrypted_dataset_is_attacked_in_its_own_bits(tmp_path: Path) -> None:
+    """Twelve-bit samples lie in a 16-bit PNG; the attacker reads the manifest and shows the upper eight of twelve."""
+    from medveil.attacks.image_sets import encrypted_material, gather_pictures
+    from medveil.imaging.samples import FOLDER
+    from medveil.recognition.encryption import EncryptionPlan, encrypt_dataset
+    from medveil.recognition.encryption_sources import Form
+    from medveil.schemes.learnable.ledger import Ledger
+
+    series, out = FOLDER / "mr-10-frames.dcm", tmp_path / "out"
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        encrypt_dataset(series, out, EncryptionPlan("skk"), ledger)
+    found = encrypted_material(out, gather_pictures(series, Form()), None)
+    assert len(found.protected) == 10
+    result = registry.load("leading-bit")().run(found, seed=1)
+    assert result.scores["ncc"].value > 0.9
+    assert registry.load("linkage")().run(found, seed=1).scores["top1"].value == 1

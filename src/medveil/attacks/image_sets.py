@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ import numpy.typing as npt
 from medveil.attacks.base import Material
 from medveil.attacks.material import encrypter
 from medveil.attacks.views import to_8_bit
-from medveil.errors import InputError, MedveilError, UnsupportedError
+from medveil.errors import InputError, LimitError, MedveilError, UnsupportedError
 from medveil.imaging.reader import read
-from medveil.recognition import layouts
+from medveil.recognition.encryption import FORMAT, MANIFEST, VERSION
 from medveil.recognition.encryption_sources import Form, Uniform, entries_of, frames_of
 from medveil.recognition.layouts import Entry
 
 Array = npt.NDArray[Any]
+_MAX_MANIFEST = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +103,18 @@ def encrypted_material(
     kept. known: the first so many pairs are known to the attacker and taken out of what is attacked.
     Raises InputError where no encrypted picture can be told to be one of the gallery.
     """
-    listing = layouts.recognise(encrypted)
-    if listing.layout != "encrypted":
-        raise InputError(f"{encrypted} is no encrypted dataset: make one with medveil learnable encrypt")
-    scheme, options = str(listing.facts["scheme"]), dict(listing.facts["options"])
+    scheme, options, bits, names = _manifest(encrypted)
     where = {name: i for i, name in enumerate(gallery.names)} | {_stem(n): i for i, n in enumerate(gallery.names)}
     who = _names(truth if truth is not None else encrypted.parent / f"{encrypted.name}.names.csv")
     material = Material(scheme, options, gallery=gallery.pictures, public=list(public))
     if all(gallery.groups):
         material.gallery_groups = gallery.groups
-    for entry in listing.entries:
-        source = who.get(entry.name, entry.name)
+    for name in names:
+        source = who.get(name, name)
         at = where.get(source, where.get(_stem(source), -1))
         if at < 0:
             continue
-        image = read(entry.path)
-        picture = to_8_bit(image.pixels[0], image.bits_stored)
+        picture = to_8_bit(read(encrypted / name).pixels[0], bits)
         if len(material.known) < known:
             material.known.append((gallery.pictures[at], picture))
             continue
@@ -134,6 +132,32 @@ def encrypted_material(
         material.groups = []
     material.encrypt_public = encrypter(scheme, options)
     return material
+
+
+def _manifest(folder: Path) -> tuple[str, dict[str, Any], int, list[str]]:
+    """Return scheme, options, significant bits and file names of an encrypted dataset, labelled or not.
+
+    Raises InputError where it is none, LimitError for a manifest of more than 256 MiB.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > _MAX_MANIFEST:
+            raise LimitError(f"{path} has more than {_MAX_MANIFEST} bytes: refused before it was read")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        names = [str(row["name"]) for row in record["images"]]
+        bits = int(record.get("bits", 8))
+        found = str(record["scheme"]), dict(record.get("options") or {}), bits, names
+        right = (record["format"], record["version"]) == (FORMAT, VERSION) and 1 <= bits <= 16
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        right = False
+    if not right:
+        raise InputError(
+            f"{folder} is no encrypted dataset of version {VERSION}: make one with medveil learnable encrypt"
+        )
+    root = folder.resolve()
+    if not all((folder / name).resolve().is_relative_to(root) for name in names):
+        raise InputError(f"{path} names files outside of {folder}: it is not to be trusted")
+    return found
 
 
 def _names(path: Path) -> dict[str, str]:
