@@ -9,7 +9,7 @@ from medveil.attacks import registry
 from medveil.attacks.base import AttackResult, Material
 from medveil.attacks.learned_reconstruction import LearnedReconstruction
 from medveil.attacks.material import gather
-from medveil.crypto.prg import allow_insecure_randomness, insecure_seeded
+from medveil.crypto.prg import insecure_seeded
 
 SEED = 1
 TOLERANCE = 0.03
@@ -19,18 +19,17 @@ def material(scheme: str, images: Set, gallery: Set | None = None, **more: Any) 
     options = more.pop("options", {"grey": "three"})
     where = gallery if gallery is not None else images
     at = {name: i for i, name in enumerate(where.names)}
-    with allow_insecure_randomness("experiment"):
-        return gather(
-            f"learnable-{scheme}",
-            images.pictures,
-            options=options,
-            groups=images.groups,
-            gallery=where.pictures,
-            gallery_index=[at[name] for name in images.names],
-            gallery_groups=where.groups,
-            rng=insecure_seeded(SEED, "benchmark of leakage"),
-            **more,
-        )
+    return gather(
+        f"learnable-{scheme}",
+        images.pictures,
+        options=options,
+        groups=images.groups,
+        gallery=where.pictures,
+        gallery_index=[at[name] for name in images.names],
+        gallery_groups=where.groups,
+        rng=insecure_seeded(SEED, "benchmark of leakage"),
+        **more,
+    )
 
 
 def run(attack: str, found: Material) -> AttackResult:
@@ -84,8 +83,7 @@ def learned(*, quick: bool) -> str:
     for what, public in sources.items():
         attack = LearnedReconstruction(steps=steps, width=32)
         found = material("smoothed", some, options={"block": 4, "grey": "three"}, public=public)
-        with allow_insecure_randomness("experiment"):
-            result = attack.run(found, seed=SEED)
+        result = attack.run(found, seed=SEED)
         chance = result.scores["ssim"].chance
         lines.append(
             f"| {what} | {cell(result, 'ssim')} | {cell(result, 'ncc')} | {chance:.3f} | {result.seconds:.0f} |"

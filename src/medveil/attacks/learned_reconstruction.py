@@ -3,7 +3,7 @@
 The adversary encrypts public images of the same kind (or of another) under keys of his own, again and again, and trains
 a network from encrypted to plain; then he applies it to the pictures he was given. Nothing about the victim's key or
 images is used. The network sees squares of `patch` x `patch` pixels as channels (space to depth), in clear and folded
-(`attacks.folding`), which makes CPU minutes enough.
+(`attacks.folding`), which makes CPU minutes enough; of squares that were filled with one value it sees that value.
 """
 
 from __future__ import annotations
@@ -67,9 +67,11 @@ class LearnedReconstruction(Attack):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(1 << 31)))
             channels = 1 if len(shape) == 2 else shape[2]
-            network = unet(2 * channels * self.patch**2, self.patch**2, width=self.width, depth=self.depth).to(device)
-            self._train(network, material, public, rng, progress, device)
-            found = self._reconstruct(network, material, device)
+            filled = all(_filled(p, self.patch) for p in material.protected)
+            inputs = 2 * channels * (1 if filled else self.patch**2)
+            network = unet(inputs, self.patch**2, width=self.width, depth=self.depth).to(device)
+            self._train(network, material, public, rng, progress, device, filled=filled)
+            found = self._reconstruct(network, material, device, filled=filled)
         scores = likeness(
             [grey(o) for o in material.originals], found, seed=int(rng.integers(1 << 31)), groups=material.groups
         )
@@ -84,6 +86,8 @@ class LearnedReconstruction(Attack):
         rng: np.random.Generator,
         progress: Progress,
         device: str,
+        *,
+        filled: bool,
     ) -> None:
         import torch
 
@@ -96,7 +100,7 @@ class LearnedReconstruction(Attack):
         for step in range(self.steps):
             chosen = rng.integers(0, len(public), self.batch)
             plain = [public[int(i)][:, :: int(rng.choice((-1, 1)))] for i in chosen]
-            x = self._inputs([encrypt(np.ascontiguousarray(p)) for p in plain], device)
+            x = self._inputs([encrypt(np.ascontiguousarray(p)) for p in plain], device, filled=filled)
             y = self._targets([grey(p) for p in plain], device)
             guess = self._pictures(network(x), y.shape[2:])
             loss = (guess - y).abs().mean() + 0.5 * (1 - _ssim(guess, y))
@@ -106,25 +110,34 @@ class LearnedReconstruction(Attack):
             schedule.step()
             progress(step + 1, self.steps)
 
-    def _reconstruct(self, network: nn.Module, material: Material, device: str) -> list[Array]:
+    def _reconstruct(self, network: nn.Module, material: Material, device: str, *, filled: bool) -> list[Array]:
         import torch
 
         network.eval()
         found = []
         with torch.no_grad():
             for original, picture in zip(material.originals, material.protected, strict=True):
-                guess = self._pictures(network(self._inputs([picture], device)), original.shape[:2])[0, 0]
+                guess = self._pictures(network(self._inputs([picture], device, filled=filled)), original.shape[:2])[
+                    0, 0
+                ]
                 found.append(np.rint(guess.clamp(0, 1).cpu().numpy() * 255).astype(np.uint8))
         return found
 
-    def _inputs(self, pictures: list[Array], device: str) -> torch.Tensor:
-        """Return encrypted pictures and their folds, space to depth: (N, 2 channels patch^2, H / patch, W / patch)."""
+    def _inputs(self, pictures: list[Array], device: str, *, filled: bool) -> torch.Tensor:
+        """Return encrypted pictures and their folds, space to depth: (N, 2 channels patch^2, H / patch, W / patch).
+
+        filled: one sample of each square instead of all patch^2.
+        """
         import torch
         from torch.nn import functional as F
 
-        stack = np.stack([p if p.ndim == 3 else p[..., None] for p in pictures]).astype(np.float32) / 127.5 - 1
-        x = torch.from_numpy(stack.transpose(0, 3, 1, 2)).to(device)  # (N, channels, H, W)
-        x = torch.cat([x, x.abs() * 2 - 1], dim=1)
+        stack = np.stack([p if p.ndim == 3 else p[..., None] for p in pictures])
+        if filled:
+            stack = stack[:, :: self.patch, :: self.patch]
+        x = torch.from_numpy((stack.astype(np.float32) / 127.5 - 1).transpose(0, 3, 1, 2)).to(device)
+        x = torch.cat([x, x.abs() * 2 - 1], dim=1)  # (N, 2 channels, H, W)
+        if filled:
+            return x
         down, across = (-n % self.patch for n in x.shape[2:])
         return F.pixel_unshuffle(F.pad(x, (0, across, 0, down), mode="replicate"), self.patch)
 
@@ -137,6 +150,12 @@ class LearnedReconstruction(Attack):
         from torch.nn import functional as F
 
         return F.pixel_shuffle(out, self.patch)[..., : size[0], : size[1]]  # (N, 1, H, W)
+
+
+def _filled(picture: Array, patch: int) -> bool:
+    """Return whether every patch x patch square of a picture holds one value in each channel."""
+    spread = np.repeat(np.repeat(picture[::patch, ::patch], patch, axis=0), patch, axis=1)
+    return bool((spread[: picture.shape[0], : picture.shape[1]] == picture).all())
 
 
 def _ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from medveil.errors import InputError
 from medveil.imaging.image import MedicalImage, Photometric
 from medveil.schemes import registry
 from medveil.schemes.base import Scheme
+from medveil.schemes.learnable.base import LearnableScheme
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +31,12 @@ def image_of(picture: Array) -> MedicalImage:
 
 
 def seen(scheme: Scheme, picture: Array, part: int = 1) -> Array:
-    """Protect a picture and return what the keeper of that part (1-based) would look at."""
+    """Protect a picture and return what the keeper of that part (1-based) would look at.
+
+    A learnable scheme's part is a PNG file of exactly the samples that `encrypt` gives; the file is left out here.
+    """
+    if isinstance(scheme, LearnableScheme) and part == 1:
+        return np.asarray(scheme.encrypt(picture[None])[0])
     parts = scheme.protect(image_of(picture)).parts
     if not 1 <= part <= len(parts):
         raise InputError(f"there is no part {part} of {len(parts)}")
