@@ -23,6 +23,7 @@ TARGETS = {
     "jigsaw": "learnable-etc",
     "learned-reconstruction": "learnable-smoothed",
     "multi-encryption": "learnable-smoothed",
+    "shared-region": "roi-watermark",
 }
 SMALL: dict[str, Callable[[], Attack]] = {
     "learned-reconstruction": lambda: LearnedReconstruction(steps=3, batch=1, width=8, depth=2),
