@@ -2,7 +2,8 @@
 
 The random choices of a scheme average out; what is left is the image. Of n encryptions, the fold of a sample
 (`attacks.folding`) is sorted over the encryptions and low values are averaged: where blocks are filled by a maximum or
-minimum, those are the fold of the original. A plain mean is tried too, for schemes whose noise is additive.
+minimum, those are the fold of the original: the original where it is dark, its negative where it is bright. A plain mean
+is tried too, for schemes whose noise is additive.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ def plain_mean(encryptions: Sequence[Array]) -> Array:
 _GUESSES: Final[dict[str, Callable[[Sequence[Array]], Array]]] = {
     "lower half of folds": low_folds,
     "lowest quarter of folds": least_folds,
+    "lower half of folds, bright": lambda encryptions: 255 - low_folds(encryptions),
     "mean": plain_mean,
 }
 
 
 class MultiEncryption(Attack):
-    """Scores the best of three averages over all encryptions of an image, and over 1, 2, 4, ... of them."""
+    """Scores the best of four averages over all encryptions of an image, and over 1, 2, 4, ... of them."""
 
     name: ClassVar[str] = "multi-encryption"
     title: ClassVar[str] = "Several encryptions of one image"

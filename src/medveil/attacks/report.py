@@ -140,6 +140,8 @@ def _chance(score: Score) -> str:
 
 def _bar(score: Score) -> str:
     """Return a bar of a value from 0 to 1 with its interval and the chance level."""
+    if not 0 <= score.value <= 1:
+        return ""
     low, value, high = (min(1.0, max(0.0, v)) * _BAR for v in (score.low, score.value, score.high))
     mark = "" if score.chance is None else (
         f"<rect x='{min(1.0, max(0.0, score.chance)) * _BAR:.1f}' y='0' width='2' height='16' fill='#17202a'/>"
