@@ -2,8 +2,8 @@
 
 The random choices of a scheme average out; what is left is the image. Of n encryptions, the fold of a sample
 (`attacks.folding`) is sorted over the encryptions and low values are averaged: where blocks are filled by a maximum or
-minimum, those are the fold of the original: the original where it is dark, its negative where it is bright. A plain mean
-is tried too, for schemes whose noise is additive.
+minimum, those are the fold of the original, which is the original where it is dark and its negative where it is
+bright. A plain mean is tried too, for schemes whose noise is additive.
 """
 
 from __future__ import annotations
