@@ -1,7 +1,8 @@
 """Minimum difference attack: of the 48 forms of a pixel, take the one nearest to its decrypted left neighbour.
 
 Chang, Case, arXiv:2004.13263, 2020; Algorithm 3 of paper 001. Rows are independent: all rows of a column are attacked
-at once. The 48 options are 6 orders with the nearer form of each channel. The first column starts from the leading bit.
+at once. The nearer of v and 255 - v always has the neighbour's leading bit (`difference_kernels`), so what is left of
+the 48 options is 6 orders, and a grey picture gives what the leading bit gives. The first column has a leading bit.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from medveil.attacks import difference_kernels
 from medveil.attacks.base import Attack, Material, Outcome, Progress
-from medveil.attacks.leading_bit import leading_bit
+from medveil.attacks.folding import fold
 from medveil.attacks.pictures import best_guess
 
 Array = npt.NDArray[Any]
@@ -21,15 +22,12 @@ Array = npt.NDArray[Any]
 
 def minimum_difference(protected: Array, bit: int = 0) -> Array:
     """Return Algorithm 3's picture of a uint8 picture (rows, columns[, 3]); `bit`: the first column's leading bit."""
-    if protected.ndim == 2:
-        planes = np.ascontiguousarray(protected.T)
-        planes[0] = leading_bit(planes[0], bit)
-        difference_kernels.grey_columns(planes)
-        return np.ascontiguousarray(planes.T)
-    planes = np.ascontiguousarray(protected.transpose(2, 1, 0))
-    planes[:, 0] = leading_bit(planes[:, 0], bit)
-    difference_kernels.colour_columns(planes)
-    return np.ascontiguousarray(planes.transpose(2, 1, 0))
+    folded = fold(protected)
+    if protected.ndim == 3:
+        planes = np.ascontiguousarray(folded.transpose(2, 1, 0))
+        difference_kernels.ordered_columns(planes)
+        folded = np.ascontiguousarray(planes.transpose(2, 1, 0))
+    return folded if bit == 0 else 255 - folded
 
 
 class MinimumDifference(Attack):
