@@ -106,7 +106,7 @@ def contents(part: Part) -> Pixels:
             return np.packbits((pixels > pixels.mean()).reshape(-1))
         return np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8)
     held = np.frombuffer(part.data, np.uint8)
-    return held[3 * len(held) // 10 : 9 * len(held) // 10]
+    return held[4 * len(held) // 10 : 9 * len(held) // 10]
 
 
 def picture_of(part: Part) -> Array:

@@ -18,6 +18,7 @@ from medveil.metrics.sp800_22 import battery, bits
 from medveil.schemes.base import Part
 
 _PAIRS, _TRIALS = 16_384, 8
+_SIDE = 256  # of the picture, which is a part of a chest X-ray of 1024 x 1024
 
 
 def shown(part: Part, picture: Pixels) -> Pixels:
@@ -39,7 +40,7 @@ def _seen(bench: Bench, picture: Pixels, *, roi: bool = False) -> Pixels:
 
 def take(bench: Bench) -> Measured:
     """Take all of them of the first part."""
-    picture = bench.sizeable()
+    picture = bench.sizeable(_SIDE)
     images = [_seen(bench, picture) for _ in range(bench.effort.keys)]
     out = Measured()
     worst = keys.over_keys(cipher.entropy, images)
@@ -76,7 +77,7 @@ def take(bench: Bench) -> Measured:
 
 def _sensitivity(bench: Bench) -> dict[str, Any]:
     """One key bit, and one pixel inside and outside a region of interest, under one key where the scheme takes one."""
-    picture, rng = bench.sizeable(), bench.rng
+    picture, rng = bench.sizeable(_SIDE), bench.rng
     key = rng.bytes(32)
     found: dict[str, Any] = {"key_sensitivity": None}
     held = takes_data_set_key(bench.subject.load())
@@ -107,7 +108,7 @@ def _bits(bench: Bench) -> dict[str, Any]:
     """The fifteen tests over the first parts of one picture under as many keys as it takes."""
     scheme, wanted = bench.subject.make(), bench.effort.bits // 8
     held: list[Pixels] = []
-    picture = bench.sizeable()
+    picture = bench.sizeable(_SIDE)
     while sum(map(len, held)) < wanted:
         held.append(contents(scheme.protect(image_of(picture)).parts[0]))
     found = battery.run(bits.from_bytes(np.concatenate(held)[:wanted].tobytes()))
