@@ -55,7 +55,7 @@ def build(folder: Path, backend: Backend, studies: int) -> tuple[SearchIndex, fl
 
 
 def report(name: str, index: SearchIndex, seconds: tuple[float, float]) -> None:
-    with index.cache._use() as db:
+    with index.cache._database.use() as db:
         postings, rows = db.execute("SELECT sum(postings), sum(rows) FROM counters").fetchone()
         full, full_rows = db.execute(
             "SELECT sum(postings), sum(rows) FROM counters WHERE postings > ? AND rows < postings / 8", (10 * WIDE,)

@@ -193,13 +193,13 @@ def test_threads_append_without_a_gap(tmp_path: Path) -> None:
 
 def test_65_entries_removed_reordered_or_changed_in_the_database(log: AuditLog) -> None:
     log.publish()
-    with log._use() as db:
+    with log._database.use() as db:
         db.execute("UPDATE entries SET entry = (SELECT entry FROM entries WHERE number = 0) WHERE number = 3")
     log.append(Action.GET)
     log.publish()
     with pytest.raises(TamperedError):
         verify_folder(log.folder, log.key)
-    with log._use() as db:
+    with log._database.use() as db:
         db.execute("DELETE FROM entries WHERE number > 1")
     with pytest.raises(TamperedError, match="removed"):
         log.publish()
@@ -283,13 +283,13 @@ def test_65_any_flipped_bit_of_any_file(log: AuditLog, data: st.DataObject) -> N
 
 
 def test_66_log_full(log: AuditLog) -> None:
-    with log._use() as db:
+    with log._database.use() as db:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreFullError, match="audit log is full"):
         deque((log.append(Action.GET) for _ in range(500)), maxlen=0)
     size = log.size
-    with log._use() as db:
+    with log._database.use() as db:
         db.execute("PRAGMA max_page_count = 1000000")
     log.append(Action.GET)
     log.publish()
@@ -328,10 +328,10 @@ def test_a_witness_cosigns_what_continues_and_nothing_else(log: AuditLog, tmp_pa
     assert Witness(tmp_path / "witness", "example.org/witness").cosign(log.folder, log.key)[1] == 6
     # The owner of the log's own key writes another history: the witness refuses.
     (tmp_path / "other").mkdir()
-    with log._use() as db:
+    with log._database.use() as db:
         meta = db.execute("SELECT key, value FROM meta").fetchall()
     rewritten = AuditLog(tmp_path / "other", DATASET, None)
-    with rewritten._use() as db:
+    with rewritten._database.use() as db:
         db.executemany("UPDATE meta SET value = ? WHERE key = ?", [(v, k) for k, v in meta if k != "published"])
     rewritten = AuditLog(tmp_path / "other", DATASET, OWNER)
     assert rewritten.key == log.key

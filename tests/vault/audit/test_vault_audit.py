@@ -72,12 +72,12 @@ def test_what_was_refused_or_failed(room: Room) -> None:
 def test_66_nothing_is_handed_out_that_cannot_be_logged(room: Room) -> None:
     put = room.vault.put(sample(), name="x")
     log = room.vault.audit
-    with log._use() as db:
+    with log._database.use() as db:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreFullError):
         deque((room.vault.read(put.object_id) for _ in range(400)), maxlen=0)
-    with log._use() as db:
+    with log._database.use() as db:
         db.execute("PRAGMA max_page_count = 1000000")
     assert room.vault.read(put.object_id)[0] == sample()
 

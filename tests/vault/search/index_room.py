@@ -59,7 +59,7 @@ class WatchedBackend(Backend):
 
     def everything(self) -> dict[bytes, bytes]:
         labels = {row_id(label): label for rows in self.written for label, _ in rows}
-        with self.inner._use() as db:
+        with self.inner._database.use() as db:
             return {labels[number]: row for number, row in db.execute("SELECT id, ct FROM p")}
 
 

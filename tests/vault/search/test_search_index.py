@@ -367,7 +367,7 @@ def test_50_a_commit_that_is_missing_or_not_the_owner_s(room: IndexRoom, tmp_pat
     for number in (50, 51):
         room.index.add([entry(f"1.{number}", StudyDescription="chest")])
     other = room.machine("late")
-    with room.backend.inner._use() as db:
+    with room.backend.inner._database.use() as db:
         record = db.execute("SELECT record FROM c WHERE version = 2").fetchone()[0]
         db.execute("DELETE FROM c WHERE version = 2")
         with pytest.raises(IncompleteResultError):

@@ -7,24 +7,22 @@ appended are signed by the next run that has it.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from medveil.crypto.keyfile import OwnerKey
 from medveil.crypto.prg import SYSTEM
-from medveil.errors import ConflictError, InputError, StoreError, StoreFullError, TamperedError, WrongKeyError
+from medveil.errors import InputError, TamperedError, WrongKeyError
 from medveil.vault.audit import tiles
 from medveil.vault.audit.atna import syslog_lines
 from medveil.vault.audit.events import Action, Event, Outcome, hashed
 from medveil.vault.audit.note import Checkpoint, NoteKey, NoteSigner
 from medveil.vault.audit.tree import Node, completed, consistency_proof, inclusion_proof, leaf_hash, root
+from medveil.vault.database import Database
 
 FILE: Final = "audit.sqlite"
 FOLDER: Final = "audit"
@@ -34,7 +32,6 @@ PUBLISH: Final = 256
 """Entries after which the log is published by itself."""
 
 _VERSION: Final = 1
-_BUSY: Final = 30.0
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE entries (number INTEGER PRIMARY KEY, entry BLOB NOT NULL) STRICT;
@@ -51,22 +48,23 @@ class AuditLog:
     """
 
     def __init__(self, state: Path, dataset: bytes, owner: OwnerKey | None = None) -> None:
-        self._path = state / FILE
+        path = state / FILE
         self._folder = tiles.TileFolder(state / FOLDER)
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._database = Database(
+            path,
+            "the audit log",
+            full=_FULL,
+            damaged=lambda: TamperedError(
+                f"the audit log {path} is damaged: keep it for the auditors, set it aside, and verify what was "
+                "published with vault audit verify"
+            ),
+        )
         self._since = 0
-        with self._use() as db:
-            if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("BEGIN IMMEDIATE")
-                if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
-                        db.execute(statement)
-                    made = {"secret": SYSTEM.bytes(32), "machine": SYSTEM.bytes(8), "published": bytes(8)}
-                    db.executemany("INSERT INTO meta VALUES (?, ?)", made.items())
-                    db.execute(f"PRAGMA user_version = {_VERSION}")
-                db.execute("COMMIT")
+        self._database.create(_SCHEMA, _VERSION)
+        with self._database.write() as db:
+            if not db.execute("SELECT 1 FROM meta").fetchone():
+                made = {"secret": SYSTEM.bytes(32), "machine": SYSTEM.bytes(8), "published": bytes(8)}
+                db.executemany("INSERT INTO meta VALUES (?, ?)", made.items())
             meta = dict(db.execute("SELECT key, value FROM meta"))
         self._secret: bytes = meta["secret"]
         self.origin = f"medveil.audit/{dataset.hex()}/{meta['machine'].hex()}"
@@ -113,7 +111,7 @@ class AuditLog:
             hashed(self._secret, "subject", thing),
             detail or {},
         ).encode()
-        with self._write() as db:
+        with self._database.write() as db:
             number = _size(db)
             db.execute("INSERT INTO entries VALUES (?, ?)", (number, entry))
             db.executemany("INSERT INTO nodes VALUES (?, ?, ?)", completed(number, leaf_hash(entry), _node(db)))
@@ -138,7 +136,7 @@ class AuditLog:
         """
         if self._signer is None:
             raise WrongKeyError("a checkpoint is signed with the owner's key: open the vault with it")
-        with self._write() as db:
+        with self._database.write() as db:
             size = _size(db)
             published = int.from_bytes(
                 db.execute("SELECT value FROM meta WHERE key = 'published'").fetchone()[0], "big"
@@ -193,83 +191,40 @@ class AuditLog:
     @property
     def size(self) -> int:
         """Number of entries."""
-        with self._use() as db:
+        with self._database.use() as db:
             return _size(db)
 
     def events(self, start: int = 0, count: int | None = None) -> Iterator[tuple[int, Event]]:
         """Yield (number, event) in order; negative `start` counts from the end."""
-        with self._use() as db:
+        with self._database.use() as db:
             size = _size(db)
         first = max(0, size + start) if start < 0 else start
         last = size if count is None else min(size, first + count)
         for at in range(first, last, 1000):
-            with self._use() as db:
+            with self._database.use() as db:
                 listed = _entries(db, at, min(1000, last - at))
             for number, entry in enumerate(listed, start=at):
                 yield number, Event.decode(entry)
 
     def inclusion(self, number: int, size: int | None = None) -> tuple[bytes, tuple[bytes, ...]]:
         """Return an entry and its inclusion proof in the log of `size`, as published by default."""
-        with self._use() as db:
+        with self._database.use() as db:
             wanted = _size(db) if size is None else size
             proof = inclusion_proof(number, wanted, _node(db))
             return _entries(db, number, 1)[0], proof
 
     def consistency(self, old: int, size: int | None = None) -> tuple[bytes, ...]:
         """Return the proof that the log of `size` (all by default) continues that of `old` entries."""
-        with self._use() as db:
+        with self._database.use() as db:
             return consistency_proof(old, _size(db) if size is None else size, _node(db))
 
     # ------------------------------------------------------------------------------------------------- database
-
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        try:
-            yield self._connection()
-        except sqlite3.OperationalError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise StoreFullError(_FULL) from None
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise ConflictError("the audit log is in use by another process: try again") from None
-            raise StoreError(f"the audit log {self._path} cannot be used: check the disk and permissions") from None
-        except sqlite3.DatabaseError:
-            raise TamperedError(
-                f"the audit log {self._path} is damaged: keep it for the auditors, set it aside, and verify what was "
-                "published with vault audit verify"
-            ) from None
-
-    def _connection(self) -> sqlite3.Connection:
-        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if held is not None and held[0] == os.getpid() and held[1] in self._opened:
-            return held[1]
-        if not self._path.exists():
-            # Only then: closing any descriptor of the file drops the locks that SQLite holds on it in this process.
-            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA synchronous = FULL")
-        self._local.held = (os.getpid(), db)
-        self._opened.append(db)
-        return db
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._use() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
 
     def close(self) -> None:
         """Publish what is new, where the owner's key is there, and let go of connections."""
         if self._signer is not None and self._since:
             self.publish()
-        while self._opened:
-            self._opened.pop().close()
+        self._database.close()
 
 
 def _size(db: sqlite3.Connection) -> int:

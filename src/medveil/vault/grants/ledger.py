@@ -10,20 +10,18 @@ It decides: what a transaction here says is so, and the stores are brought to it
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from medveil.errors import ConfigError, ConflictError, StoreError, StoreFullError
+from medveil.errors import ConfigError, StoreError
+from medveil.vault.database import Database
 
 FILE: Final = "grants.sqlite"
 _VERSION: Final = 1
-_BUSY: Final = 30.0
 _SCHEMA: Final = """
 CREATE TABLE epochs (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, stage TEXT NOT NULL,
     clock INTEGER NOT NULL) STRICT;
@@ -77,78 +75,36 @@ class Ledger:
     """The grants' database in `folder`; made where there is none. Threads and processes may share it."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        with self._use() as db:
-            if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("BEGIN IMMEDIATE")
-                if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {_VERSION}")
-                db.execute("COMMIT")
-            found = db.execute("PRAGMA user_version").fetchone()[0]
-            if found != _VERSION:
-                raise ConfigError(f"{self._path} is of version {found}: this program knows {_VERSION}")
+        path = folder / FILE
+        self._database = Database(
+            path,
+            str(path),
+            damaged=lambda: StoreError(f"{path} is damaged: restore it from a backup of the state folder"),
+        )
+        found = self._database.create(_SCHEMA, _VERSION)
+        if found != _VERSION:
+            raise ConfigError(f"{path} is of version {found}: this program knows {_VERSION}")
 
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        try:
-            yield self._connection()
-        except sqlite3.OperationalError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise StoreFullError(f"the disk of {self._path} is full: make room and try again") from None
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise ConflictError(f"{self._path} is in use by another process: try again") from None
-            raise StoreError(f"{self._path} cannot be used: check the disk and its permissions") from None
-        except sqlite3.DatabaseError:
-            raise StoreError(f"{self._path} is damaged: restore it from a backup of the state folder") from None
-
-    def _connection(self) -> sqlite3.Connection:
-        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if held is not None and held[0] == os.getpid() and held[1] in self._opened:
-            return held[1]
-        if not self._path.exists():
-            # Only then: closing any descriptor of the file drops the locks that SQLite holds on it in this process.
-            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA synchronous = FULL")
-        self._local.held = (os.getpid(), db)
-        self._opened.append(db)
-        return db
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
         """One transaction."""
-        with self._use() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        return self._database.write()
 
     def close(self) -> None:
         """Let go of connections."""
-        while self._opened:
-            self._opened.pop().close()
+        self._database.close()
 
     # ---------------------------------------------------------------------------------------------------- epochs
 
     @property
     def epoch(self) -> int:
         """The dataset's current epoch."""
-        with self._use() as db:
+        with self._database.use() as db:
             return int(db.execute("SELECT epoch FROM epochs").fetchone()[0])
 
     @property
     def stage(self) -> str:
         """How far a rotation has come; nothing where none is at work."""
-        with self._use() as db:
+        with self._database.use() as db:
             return str(db.execute("SELECT stage FROM epochs").fetchone()[0])
 
     def begin_rotation(self) -> int:
@@ -181,19 +137,19 @@ class Ledger:
     @property
     def clock(self) -> int:
         """The latest time that was ever seen."""
-        with self._use() as db:
+        with self._database.use() as db:
             return int(db.execute("SELECT clock FROM epochs").fetchone()[0])
 
     # ------------------------------------------------------------------------------------------------ recipients
 
     def recipients(self) -> list[tuple[str, bytes, int]]:
         """Return (name, key, added) of all."""
-        with self._use() as db:
+        with self._database.use() as db:
             return db.execute("SELECT name, key, added FROM recipients ORDER BY name").fetchall()
 
     def recipient(self, name: str) -> tuple[str, bytes, int] | None:
         """Return (name, key, added)."""
-        with self._use() as db:
+        with self._database.use() as db:
             found: tuple[str, bytes, int] | None = db.execute(
                 "SELECT name, key, added FROM recipients WHERE name = ?", (name,)
             ).fetchone()
@@ -220,7 +176,7 @@ class Ledger:
 
     def members(self, study: bytes) -> list[Member]:
         """Return the objects of a study."""
-        with self._use() as db:
+        with self._database.use() as db:
             rows = db.execute(
                 "SELECT object, version, epoch, sealed FROM members WHERE study = ? ORDER BY object", (study,)
             ).fetchall()
@@ -228,13 +184,13 @@ class Ledger:
 
     def study_of(self, object_id: bytes) -> bytes | None:
         """Return the study that an object belongs to."""
-        with self._use() as db:
+        with self._database.use() as db:
             row = db.execute("SELECT study FROM members WHERE object = ?", (object_id,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def is_member(self, object_id: bytes, version: int) -> bool:
         """Whether this version of an object, or a later one, is known."""
-        with self._use() as db:
+        with self._database.use() as db:
             row = db.execute("SELECT 1 FROM members WHERE object = ? AND version >= ?", (object_id, version)).fetchone()
         return row is not None
 
@@ -243,7 +199,7 @@ class Ledger:
     def grants(self, recipient: str | None = None) -> list[GrantRow]:
         """Return the grants of one recipient, or all."""
         where, values = ("", ()) if recipient is None else ("WHERE recipient = ?", (recipient,))
-        with self._use() as db:
+        with self._database.use() as db:
             rows = db.execute(
                 f"SELECT recipient, study, not_before, expires, serial FROM grants {where} ORDER BY recipient, study",  # noqa: S608
                 values,
@@ -252,7 +208,7 @@ class Ledger:
 
     def granted(self, recipient: str, study: bytes) -> GrantRow | None:
         """Return one grant."""
-        with self._use() as db:
+        with self._database.use() as db:
             row = db.execute(
                 "SELECT recipient, study, not_before, expires, serial FROM grants WHERE recipient = ? AND study = ?",
                 (recipient, study),
@@ -302,7 +258,7 @@ class Ledger:
     def stale(self) -> dict[str, list[bytes]]:
         """Return recipient -> studies whose records have to be made anew; the empty study: a record is due."""
         due: dict[str, list[bytes]] = {}
-        with self._use() as db:
+        with self._database.use() as db:
             for recipient, study in db.execute("SELECT recipient, study FROM stale ORDER BY recipient, study"):
                 due.setdefault(recipient, []).append(study)
         return due
@@ -311,7 +267,7 @@ class Ledger:
 
     def packs(self, recipient: str | None = None, *states: str) -> list[Pack]:
         """Return records, oldest first, of one recipient or all, in these states or any."""
-        with self._use() as db:
+        with self._database.use() as db:
             rows = db.execute("SELECT recipient, serial, name, record, state FROM packs ORDER BY recipient, serial")
             every = [Pack(*row) for row in rows]
         return [
@@ -322,14 +278,14 @@ class Ledger:
 
     def serials(self, recipient: str) -> list[tuple[int, str]]:
         """Return (serial, state) of a recipient's records."""
-        with self._use() as db:
+        with self._database.use() as db:
             return db.execute(
                 "SELECT serial, state FROM packs WHERE recipient = ? ORDER BY serial", (recipient,)
             ).fetchall()
 
     def still_used(self, recipient: str, leaving: set[bytes]) -> set[int]:
         """Return the serials that carry grants other than of these studies."""
-        with self._use() as db:
+        with self._database.use() as db:
             rows = db.execute("SELECT study, serial FROM grants WHERE recipient = ?", (recipient,)).fetchall()
         return {serial for study, serial in rows if study not in leaving and serial}
 
@@ -369,7 +325,7 @@ class Ledger:
 
     def to_reencrypt(self) -> list[bytes]:
         """Return the objects that are to be encrypted anew."""
-        with self._use() as db:
+        with self._database.use() as db:
             return [row[0] for row in db.execute("SELECT object FROM reencrypt ORDER BY object")]
 
     def reencrypted(self, object_id: bytes) -> None:

@@ -10,16 +10,14 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from medveil.errors import ConflictError, StoreError, StoreFullError, StoreUnavailableError
+from medveil.errors import ConflictError, StoreError
+from medveil.vault.database import Database
 
 Row = tuple[bytes, bytes]
 """(label, ciphertext)."""
@@ -73,7 +71,6 @@ CREATE TABLE c (version INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT;
 """
 _VERSION: Final = 2
 _PAGE: Final = 16384  # a row of 32 postings has about 460 bytes: little is left over at a page's end
-_BUSY: Final = 30.0
 _AT_ONCE: Final = 30_000  # labels in one question; SQLite's bound for variables is 32766
 
 
@@ -81,66 +78,29 @@ class SQLiteBackend(Backend):
     """The embedded index: one file, made where there is none. Each thread has a connection of its own."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        with self._use():
+        self._database = Database(
+            path,
+            f"the search index {path}",
+            damaged=lambda: StoreError(f"the search index {path} is damaged: restore it or build it anew"),
+            prepare=_prepare,
+        )
+        with self._database.use():
             pass
-
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        try:
-            yield self._connection()
-        except OSError as error:
-            raise StoreUnavailableError(f"cannot open the search index {self._path}: {error.strerror}") from None
-        except sqlite3.IntegrityError:
-            raise ConflictError("another writer changed the search index first: look at it again") from None
-        except sqlite3.OperationalError as error:
-            raise self._translated(error) from None
-        except sqlite3.DatabaseError:
-            raise StoreError(f"the search index {self._path} is damaged: restore it or build it anew") from None
-
-    def _connection(self) -> sqlite3.Connection:
-        """Return this thread's connection; a forked child opens its own."""
-        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if held is not None and held[0] == os.getpid() and held[1] in self._opened:
-            return held[1]
-        if not self._path.exists():
-            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA synchronous = FULL")
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            db.executescript(f"PRAGMA page_size = {_PAGE}; PRAGMA journal_mode = WAL;")
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        elif found != _VERSION:
-            raise StoreError(f"{self._path} is no search index of a version that this program knows")
-        self._local.held = (os.getpid(), db)
-        self._opened.append(db)
-        return db
-
-    def _translated(self, error: sqlite3.OperationalError) -> StoreError | ConflictError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            return StoreFullError(f"the disk of the search index {self._path} is full: make room and try again")
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return ConflictError(f"the search index {self._path} is in use by another process: try again")
-        return StoreUnavailableError(f"the search index {self._path} cannot be used: check the disk and permissions")
 
     def head(self) -> int:
         """Return the highest commit's version; 0 for an empty index."""
-        with self._use() as db:
+        with self._database.use() as db:
             return int(db.execute("SELECT coalesce(max(version), 0) FROM c").fetchone()[0])
 
     def commits(self, after: int) -> list[tuple[int, bytes]]:
         """Return all commits with a higher version, oldest first."""
-        with self._use() as db:
+        with self._database.use() as db:
             return db.execute("SELECT version, record FROM c WHERE version > ? ORDER BY version", (after,)).fetchall()
 
     def fetch(self, labels: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the rows of these labels; what is not there is left out."""
         found: dict[bytes, bytes] = {}
-        with self._use() as db:
+        with self._database.use() as db:
             for start in range(0, len(labels), _AT_ONCE):
                 some = {row_id(label): label for label in labels[start : start + _AT_ONCE]}
                 marks = ",".join("?" * len(some))
@@ -150,26 +110,21 @@ class SQLiteBackend(Backend):
 
     def commit(self, version: int, record: bytes, rows: Iterable[Row], *, replace: bool = False) -> None:
         """Write rows and their commit in one transaction; with `replace` in place of everything that is there."""
-        with self._use() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                refuse_late(int(db.execute("SELECT coalesce(max(version), 0) FROM c").fetchone()[0]), version)
-                if replace:
-                    db.execute("DELETE FROM p")
-                    db.execute("DELETE FROM c")
-                # In the order of the table, so that its pages are filled one after another.
-                db.executemany("INSERT INTO p VALUES (?, ?)", sorted((row_id(label), row) for label, row in rows))
-                db.execute("INSERT INTO c VALUES (?, ?)", (version, record))
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        with self._database.write() as db:
+            refuse_late(int(db.execute("SELECT coalesce(max(version), 0) FROM c").fetchone()[0]), version)
             if replace:
+                db.execute("DELETE FROM p")
+                db.execute("DELETE FROM c")
+            # In the order of the table, so that its pages are filled one after another.
+            db.executemany("INSERT INTO p VALUES (?, ?)", sorted((row_id(label), row) for label, row in rows))
+            db.execute("INSERT INTO c VALUES (?, ?)", (version, record))
+        if replace:
+            with self._database.use() as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def sizes(self) -> tuple[int, int]:
         """Return (rows, bytes on disk, those of commits included)."""
-        with self._use() as db:
+        with self._database.use() as db:
             rows = int(db.execute("SELECT count(*) FROM p").fetchone()[0])
             free, pages, size = (
                 int(db.execute(f"PRAGMA {what}").fetchone()[0])
@@ -179,5 +134,14 @@ class SQLiteBackend(Backend):
 
     def close(self) -> None:
         """Let go of connections; they are opened again where they are needed."""
-        while self._opened:
-            self._opened.pop().close()
+        self._database.close()
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """Make the tables where there are none. Raises StoreError for another version."""
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        db.executescript(f"PRAGMA page_size = {_PAGE}; PRAGMA journal_mode = WAL;")
+        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+    elif found != _VERSION:
+        raise StoreError("the search index is of no version that this program knows: set it aside or build it anew")

@@ -6,23 +6,19 @@ holds no term and no key: counters are named by a keyed hash. Losing it loses on
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from medveil.errors import ConfigError, ConflictError, StoreError, StoreFullError
+from medveil.errors import ConfigError, StoreError
+from medveil.vault.database import Database
 from medveil.vault.search.commits import COUNTER, FIRST, OBJECT, STUDY, Commit, Totals
 
 FILE: Final = "search.sqlite"
 _VERSION: Final = 1
-_BUSY: Final = 30.0
 _SCHEMA: Final = """
 CREATE TABLE chain (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, version INTEGER NOT NULL,
     digest BLOB NOT NULL, documents INTEGER NOT NULL, length INTEGER NOT NULL, first_day INTEGER NOT NULL,
@@ -73,65 +69,25 @@ class Cache:
     """The local copy in `folder`. Safe to use from several threads and processes."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        with self._use() as db:
-            found = db.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-            elif found != _VERSION:
-                raise ConfigError(f"{self._path} is of version {found}: this program knows {_VERSION}; set it aside")
-
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        try:
-            yield self._connection()
-        except sqlite3.OperationalError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise StoreFullError(f"the disk of {self._path} is full: make room and try again") from None
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise ConflictError(f"{self._path} is in use by another process: try again") from None
-            raise StoreError(f"{self._path} cannot be used: check the disk and its permissions") from None
-        except sqlite3.DatabaseError:
-            raise StoreError(f"{self._path} is damaged: set it aside, it is made again from the index") from None
-
-    def _connection(self) -> sqlite3.Connection:
-        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if held is not None and held[0] == os.getpid() and held[1] in self._opened:
-            return held[1]
-        if not self._path.exists():
-            # Only then: closing any descriptor of the file drops the locks that SQLite holds on it in this process.
-            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA synchronous = FULL")
-        self._local.held = (os.getpid(), db)
-        self._opened.append(db)
-        return db
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._use() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        path = folder / FILE
+        self._database = Database(
+            path,
+            str(path),
+            damaged=lambda: StoreError(f"{path} is damaged: set it aside, it is made again from the index"),
+        )
+        found = self._database.create(_SCHEMA, _VERSION)
+        if found != _VERSION:
+            raise ConfigError(f"{path} is of version {found}: this program knows {_VERSION}; set it aside")
 
     def close(self) -> None:
         """Let go of connections."""
-        while self._opened:
-            self._opened.pop().close()
+        self._database.close()
 
     # -------------------------------------------------------------------------------------------------- commits
 
     def chain(self) -> Chain:
         """Return the newest commit that was applied."""
-        with self._use() as db:
+        with self._database.use() as db:
             row = db.execute(
                 "SELECT epoch, version, digest, documents, length, first_day, last_day FROM chain"
             ).fetchone()
@@ -143,7 +99,7 @@ class Cache:
         counters = np.frombuffer(changes.counters, COUNTER)
         studies = np.frombuffer(changes.studies, STUDY)
         objects = np.frombuffer(changes.objects, OBJECT)
-        with self._write() as db:
+        with self._database.write() as db:
             if db.execute("SELECT 1 FROM chain WHERE version >= ?", (commit.version,)).fetchone():
                 return
             if changes.base:
@@ -173,7 +129,7 @@ class Cache:
 
     def counters(self, names: Iterable[bytes]) -> list[Counter]:
         """Return the counters of these names, in their order."""
-        with self._use() as db:
+        with self._database.use() as db:
             found = [
                 db.execute("SELECT base, rows, postings FROM counters WHERE counter = ?", (name,)).fetchone()
                 for name in names
@@ -182,7 +138,7 @@ class Cache:
 
     def study(self, token: bytes) -> StudyState:
         """Return how far a study's records have come."""
-        with self._use() as db:
+        with self._database.use() as db:
             row = db.execute(
                 "SELECT generation, document, rows, batches, digest FROM studies WHERE token = ?", (token,)
             ).fetchone()
@@ -190,13 +146,13 @@ class Cache:
 
     def studies(self) -> list[tuple[bytes, StudyState]]:
         """Return every study that was ever indexed, by token."""
-        with self._use() as db:
+        with self._database.use() as db:
             rows = db.execute("SELECT token, generation, document, rows, batches, digest FROM studies").fetchall()
         return [(row[0], StudyState(*row[1:])) for row in rows]
 
     def documents(self, documents: Iterable[bytes]) -> list[tuple[bytes, StudyState]]:
         """Return (token, state) of the studies with these document ids, in their order; unknown ones are left out."""
-        with self._use() as db:
+        with self._database.use() as db:
             found = [
                 db.execute(
                     "SELECT token, generation, document, rows, batches, digest FROM studies WHERE document = ?", (one,)
@@ -207,17 +163,17 @@ class Cache:
 
     def gone(self) -> set[bytes]:
         """Return the documents that no longer count."""
-        with self._use() as db:
+        with self._database.use() as db:
             return {row[0] for row in db.execute("SELECT document FROM gone")}
 
     def indexed(self) -> set[tuple[bytes, int]]:
         """Return (object, version) of all that is in the index."""
-        with self._use() as db:
+        with self._database.use() as db:
             return set(db.execute("SELECT object, version FROM indexed"))
 
     def is_indexed(self, object_id: bytes, version: int) -> bool:
         """Whether this version, or a later one, of an object is in the index."""
-        with self._use() as db:
+        with self._database.use() as db:
             row = db.execute("SELECT 1 FROM indexed WHERE object = ? AND version >= ?", (object_id, version)).fetchone()
         return row is not None
 
@@ -225,27 +181,27 @@ class Cache:
 
     def enqueue(self, object_id: bytes, version: int, sealed: bytes) -> None:
         """Keep what is to be indexed of an object until its commit is taken over."""
-        with self._write() as db:
+        with self._database.write() as db:
             db.execute("INSERT OR REPLACE INTO queue VALUES (?, ?, ?)", (object_id, version, sealed))
 
     def queue(self, limit: int) -> list[tuple[bytes, int, bytes]]:
         """Return what waits to be indexed: (object, version, sealed)."""
-        with self._use() as db:
+        with self._database.use() as db:
             return db.execute("SELECT object, version, sealed FROM queue LIMIT ?", (limit,)).fetchall()
 
     def waiting(self) -> set[tuple[bytes, int]]:
         """Return (object, version) of what waits."""
-        with self._use() as db:
+        with self._database.use() as db:
             return set(db.execute("SELECT object, version FROM queue"))
 
     def count_waiting(self) -> int:
         """Return how many objects wait."""
-        with self._use() as db:
+        with self._database.use() as db:
             return int(db.execute("SELECT count(*) FROM queue").fetchone()[0])
 
     def unqueue(self, done: Iterable[tuple[bytes, int]]) -> None:
         """Forget what needs no indexing any more."""
-        with self._write() as db:
+        with self._database.write() as db:
             db.executemany("DELETE FROM queue WHERE object = ? AND version = ?", list(done))
 
 
