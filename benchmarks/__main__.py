@@ -2,8 +2,8 @@
 
     python -m benchmarks [PART ...] [-- OPTIONS]
 
-PART: a folder of benchmarks/ that can be run; all but mpc where none is named (`make bench-mpc` runs that: it takes
-long and installs a peer). OPTIONS go to each part; `python -m benchmarks.PART --help` tells them.
+PART: a folder of benchmarks/ that can be run; all but mpc and gateway where none is named (they take long;
+`make bench-mpc` also installs a peer). OPTIONS go to each part; `python -m benchmarks.PART --help` tells them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ALONE = {"mpc"}
+ALONE = {"mpc", "gateway"}
 
 
 def parts() -> list[str]:
