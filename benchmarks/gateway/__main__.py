@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from pathlib import Path
 import httpx
 import pydicom
 from pydicom.uid import generate_uid
-from tests.gateway.gateway_room import VAULT
+from tests.gateway.gateway_room import STORES, VAULT
 from tests.integration.servers.orthanc import run_orthanc
 
 from benchmarks.pages import write
@@ -160,6 +161,29 @@ def compare(base: Path, count: int, side: int, runs: int) -> str:
     return row
 
 
+def missing_of(folder: Path, uids: set[str], owner: OwnerKey) -> tuple[int, int]:
+    """Return how many instances were lost and doubled.
+
+    The ledger names an object for each instance, every object must have its manifest and share in each of the three
+    stores, no store may hold another object, and 200 instances are read and compared by UID.
+    """
+    with sqlite3.connect(folder / "gateway-state" / "ledger.sqlite") as database:
+        objects = [row[0] for row in database.execute("SELECT object FROM sealed")]
+    held = []
+    for store in STORES:
+        names = [path for path in (folder / store).rglob("*") if path.is_file()]
+        heads, shares = ({p.parent.name for p in names if p.name.startswith(mark)} for mark in ("h-", "s-"))
+        held.append(heads & shares)
+    whole = set.intersection(*held)
+    found = set()
+    with Vault.open(folder / "vault.toml", owner) as vault:
+        for one in sorted(whole)[:: max(1, len(whole) // 200)]:
+            data, _ = vault.read(one)
+            found.add(str(pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True).SOPInstanceUID))
+    lost = len(uids) - len(set(objects) & whole) + len(found - uids)
+    return lost, len(objects) - len(set(objects)) + len(set.union(*held) - set(objects))
+
+
 def soak(base: Path, total: int, side: int) -> str:
     """Send `total` instances in studies of 500; returns memory over time, and what was lost."""
     uids: set[str] = set()
@@ -180,12 +204,10 @@ def soak(base: Path, total: int, side: int) -> str:
         memory.append(ours.memory())
         peak = ours.memory("VmHWM")
         folder, owner = ours.folder, ours.owner
-    with Vault.open(folder / "vault.toml", owner) as vault:
-        names = {(entry.name or "").removesuffix(".dcm") for entry in vault.list()}
-        count = len(vault.list())
+    lost, doubled = missing_of(folder, uids, owner)
     outcome = (
         f"{total} instances of {side}x{side} pixels: accepted in {accepted:.0f} s, all sealed after {sealed:.0f} s "
-        f"({total / sealed:.0f}/s); **{len(uids - names)} lost, {count - len(names)} doubled**.\n"
+        f"({total / sealed:.0f}/s); **{lost} lost, {doubled} doubled**.\n"
         f"Resident memory of the gateway: {first:.0f} MiB at the start, {statistics.median(memory):.0f} median after "
         f"each study of 500, {memory[-1]:.0f} at the end, {peak:.0f} at most."
     )

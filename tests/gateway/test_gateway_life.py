@@ -205,6 +205,24 @@ def test_a_store_that_is_down_in_mid_study_delays_and_loses_nothing(tmp_path: Pa
                 time.sleep(0.1)
 
 
+def test_a_defect_ends_no_worker_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = study(2)
+    with running(tmp_path) as room:
+        archive = room.gateway._archive
+        put, failures = archive.put, [RuntimeError("CANARY^NAME")] * 3
+
+        def broken(data: bytes, uid: str) -> str:
+            if failures:
+                raise failures.pop()
+            return put(data, uid)
+
+        monkeypatch.setattr(archive, "put", broken)
+        assert room.stow(*files).status_code == 200
+        assert room.gateway.wait_sealed(30)
+        assert [event["error"] for event in room.events if event["event"] == "seal failed"] == ["RuntimeError"] * 3
+        assert "CANARY" not in room.log.getvalue()
+
+
 def test_what_waited_is_sealed_after_a_restart(tmp_path: Path) -> None:
     files = study(3)
     with running(tmp_path, GATEWAY.replace("grace = 10", "grace = 0")) as room:

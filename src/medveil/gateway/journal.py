@@ -7,6 +7,7 @@ path of a request, or the message of an error, since those can quote what a send
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -41,7 +42,8 @@ class Journal:
             if value is not None:
                 line[name] = value[:_LONGEST] if isinstance(value, str) else value
         text = json.dumps(line, ensure_ascii=True) + "\n"
-        with self._lock:
+        # A log that nobody takes any more must not keep instances from being received.
+        with self._lock, contextlib.suppress(OSError):
             self._stream.write(text)
             self._stream.flush()
 

@@ -11,7 +11,6 @@ import threading
 import time
 from typing import Final
 
-from medveil.errors import MedveilError
 from medveil.gateway.archive import Archive, guarded
 from medveil.gateway.instances import from_file
 from medveil.gateway.journal import Journal
@@ -96,7 +95,7 @@ class Workers:
             data = self._queue.read(name)
             object_id = self._archive.put(data, from_file(data).uid)
             self._queue.sealed(name, object_id)
-        except (MedveilError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a defect must not end the worker or lose what it had taken
             self._queue.put_back(name)
             self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
             self._metrics.seal_failures.labels(type(error).__name__).inc()
