@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import time
@@ -101,6 +102,16 @@ def test_1_the_modality_is_known_by_its_certificate(gateway: RunningGateway, too
     assert "0x124" in refused.stderr  # not authorised
 
 
+def test_1_without_a_certificate_there_is_no_connection(gateway: RunningGateway, tools: dict[str, str]) -> None:
+    address = ("127.0.0.1", str(gateway.ports["dicom"]))
+    # A peer that begins no handshake holds up nobody.
+    with socket.create_connection(("127.0.0.1", gateway.ports["dicom"])):
+        for how in ((), ("+tla", "-ic")):
+            command = [tools["echoscu"], "-to", "5", "-aet", "CT1", "-aec", "MEDVEIL", *how, *address]
+            assert subprocess.run(command, capture_output=True, timeout=60).returncode != 0
+        assert run(tools, "echoscu", gateway, gateway.modality).returncode == 0
+
+
 def test_2_the_study_lies_sealed_in_three_clouds(gateway: RunningGateway, orthanc: Orthanc, sent: list[Path]) -> None:
     clouds = [gateway.folder / "clouds" / "north", gateway.folder / "clouds" / "south", orthanc.storage]
     pixels = pydicom.dcmread(sent[0]).PixelData
@@ -163,6 +174,13 @@ def test_5_a_workstation_finds_it(gateway: RunningGateway, tools: dict[str, str]
     keys = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={one.study}", "-k", "PatientName")
     found = run(tools, "findscu", gateway, gateway.station, *keys)
     assert "STORY^ANNA" in found.stderr + found.stdout
+    # The same certificate opens the web door; another's, signed by the same authority, does not.
+    context = ssl.create_default_context(cafile=gateway.ca)
+    context.load_cert_chain(gateway.station.certificate, gateway.station.key)
+    assert httpx.get(f"{gateway.dicomweb}/studies?StudyInstanceUID={one.study}", verify=context).status_code == 200
+    context = ssl.create_default_context(cafile=gateway.ca)
+    context.load_cert_chain(gateway.stranger.certificate, gateway.stranger.key)
+    assert httpx.get(f"{gateway.dicomweb}/studies", verify=context).status_code == 401
 
 
 def test_6_a_cloud_that_tampers_is_named_in_the_audit_log(
