@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian
-from pynetdicom import AE, AllStoragePresentationContexts, _config, build_context, evt
+from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
@@ -27,14 +25,24 @@ from medveil.errors import (
     MedveilError,
     ObjectMissingError,
     PolicyError,
-    StoreUnavailableError,
-    UnsupportedError,
 )
 from medveil.gateway import matching
 from medveil.gateway.access import Access, Client
 from medveil.gateway.archive import Archive
-from medveil.gateway.config import DestinationTable, GatewayConfig, Right
+from medveil.gateway.config import GatewayConfig, Right
 from medveil.gateway.dimse_server import BoundedServer, Memory, Watch, peer_certificate, server_context
+from medveil.gateway.dimse_words import (
+    CANCELLED,
+    IMPLICIT,
+    OUT_OF_RESOURCES,
+    PENDING,
+    answer,
+    client_context,
+    find_status,
+    no_delay,
+    proposed,
+    wish_of,
+)
 from medveil.gateway.instances import Received, from_file, from_wire
 from medveil.gateway.journal import Journal
 from medveil.gateway.matching import Attributes, Wish
@@ -43,17 +51,9 @@ from medveil.gateway.outgoing import Outgoing, lost
 from medveil.gateway.receiving import NOT_AUTHORISED, Reception
 from medveil.vault.search import Instance, Study
 
-PENDING: Final = 0xFF00
-CANCELLED: Final = 0xFE00
-UNABLE: Final = 0xC001
-NO_MATCH_FOR_CLASS: Final = 0xA900
-UNKNOWN_DESTINATION: Final = 0xA801
-OUT_OF_RESOURCES: Final = 0xA700
 _MOST_STUDIES: Final = 10_000
 _MOST_INSTANCES: Final = 65_535  # counts of sub-operations have 16 bits
-_IMPLICIT: Final = "1.2.840.10008.1.2"
-_PROPOSED: Final = 128
-_SYNTAXES: Final = sorted(AllTransferSyntaxes, key=lambda one: (one != ExplicitVRLittleEndian, one != _IMPLICIT))
+_SYNTAXES: Final = sorted(AllTransferSyntaxes, key=lambda one: (one != ExplicitVRLittleEndian, one != IMPLICIT))
 """Transfer syntaxes that are taken and given. Of several in one context the first of these is agreed on."""
 
 
@@ -221,18 +221,18 @@ class DicomDoor:
         try:
             client = self._client(event, "query")
             client_name = client.name
-            wish, asked = _wish(event.identifier)
+            wish, asked = wish_of(event.identifier)
             self._metrics.searches.labels("dicom").inc()
             answers = self._matches(client, wish)
         except MedveilError as error:
             self._refused(error, "find", client_name)
-            yield _find_status(error), None
+            yield find_status(error), None
             return
         for attributes in answers:
             if event.is_cancelled:
                 yield CANCELLED, None
                 return
-            yield PENDING, _answer(wish, asked, attributes, self._table.ae_title)
+            yield PENDING, answer(wish, asked, attributes, self._table.ae_title)
 
     def _matches(self, client: Client, wish: Wish) -> list[Attributes]:
         if wish.level in ("PATIENT", "STUDY"):
@@ -274,14 +274,14 @@ class DicomDoor:
         key = id(event)  # the association to the destination does not exist yet
         options: dict[str, Any] = {
             "ae_title": destination.ae_title,
-            "contexts": _contexts(instances),
+            "contexts": proposed(instances),
             "evt_handlers": [
-                (evt.EVT_CONN_OPEN, _no_delay),
+                (evt.EVT_CONN_OPEN, no_delay),
                 (evt.EVT_DIMSE_SENT, lambda sent: self._outgoing.replace(sent, key)),
             ],
         }
         if destination.ca is not None:
-            options["tls_args"] = (_client_context(destination), destination.host)
+            options["tls_args"] = (client_context(destination), destination.host)
         yield destination.host, destination.port, options
         yield len(instances)
         try:
@@ -295,11 +295,11 @@ class DicomDoor:
         try:
             client = self._client(event, "retrieve")
             client_name = client.name
-            wish, _ = _wish(event.identifier)
+            wish, _ = wish_of(event.identifier)
             found = self._instances(client, wish)
         except MedveilError as error:
             self._refused(error, kind, client_name)
-            return _find_status(error)
+            return find_status(error)
         if len(found) > _MOST_INSTANCES:
             return OUT_OF_RESOURCES
         return client, found
@@ -334,69 +334,3 @@ class DicomDoor:
                 continue
             yield PENDING, self._outgoing.stand_in(key, original)
             self._metrics.sent.labels("dicom").inc()
-
-
-def _wish(identifier: Dataset) -> tuple[Wish, list[str]]:
-    """Return what an identifier asks for, and the keywords that an answer is to have. Raises InputError."""
-    level = str(identifier.get("QueryRetrieveLevel", "STUDY") or "STUDY").strip()
-    if level not in ("PATIENT", "STUDY", "SERIES", "IMAGE"):
-        raise InputError("the query's level is none of PATIENT, STUDY, SERIES, IMAGE")
-    keys: dict[str, str] = {}
-    asked: list[str] = []
-    for element in identifier:
-        keyword = keyword_for_tag(element.tag)
-        if not keyword:
-            continue
-        asked.append(keyword)
-        if element.VR != "SQ":
-            value = element.value
-            several = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
-            keys[keyword] = "\\".join("" if one is None else str(one) for one in several)
-    return Wish(level, keys), asked
-
-
-def _answer(wish: Wish, asked: list[str], attributes: Attributes, ae_title: str) -> Dataset:
-    """Return the answer to a C-FIND: the keywords that were asked for, with what is known of them."""
-    dataset = Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.QueryRetrieveLevel = wish.level
-    dataset.RetrieveAETitle = ae_title
-    for keyword in asked:
-        if keyword not in ("SpecificCharacterSet", "QueryRetrieveLevel", "RetrieveAETitle"):
-            setattr(dataset, keyword, attributes.get(keyword, None))
-    return dataset
-
-
-def _find_status(error: MedveilError) -> int:
-    if isinstance(error, PolicyError):
-        return NOT_AUTHORISED
-    if isinstance(error, InputError | UnsupportedError):
-        return NO_MATCH_FOR_CLASS
-    if isinstance(error, StoreUnavailableError):
-        return OUT_OF_RESOURCES
-    return UNABLE
-
-
-def _contexts(instances: list[tuple[Study, Instance]]) -> list[Any]:
-    """Return what to propose to a destination: each class with the syntax that its instances have."""
-    wanted: dict[tuple[str, str], None] = {}
-    for _, instance in instances:
-        sop_class = str(instance.attributes.get("SOPClassUID", ""))
-        syntax = str(instance.attributes.get("TransferSyntaxUID", _IMPLICIT))
-        wanted[sop_class, syntax] = None
-    return [build_context(*pair) for pair in wanted if all(pair)][:_PROPOSED] or [build_context(Verification)]
-
-
-def _no_delay(event: Any) -> None:
-    import socket
-
-    link = event.assoc.dul.socket.socket
-    if link is not None:
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _client_context(destination: DestinationTable) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=destination.ca)
-    if destination.certificate is not None:
-        context.load_cert_chain(destination.certificate, destination.key)
-    return context

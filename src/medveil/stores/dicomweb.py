@@ -19,8 +19,6 @@ import contextlib
 import json
 import secrets
 import tempfile
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -37,6 +35,7 @@ from medveil.errors import (
 )
 from medveil.stores import raw_data
 from medveil.stores.base import Bytes, Source, Store, check_range, short_read
+from medveil.stores.fetched import Kept, KeptObject
 from medveil.stores.http import PASSING, HttpConfig, open_client, retry_after
 from medveil.stores.raw_data import ATTEMPT, Pieces, Place, place_of
 from medveil.stores.settings import Label, StoreConfig
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
 WHOLE: Final = 1 << 20
 """Bytes of an object up to which each read fetches it anew; a larger one is kept for a moment."""
 
-_KEPT: Final = 4
-_KEEP_SECONDS: Final = 20.0
 _PAGE: Final = 2000
 _ANSWER_LIMIT: Final = 64 << 20
 _JSON: Final = {"Accept": "application/dicom+json"}
@@ -95,7 +92,7 @@ class DicomwebStore(Store):
         self._archive = archive
         self._delete = delete
         self._orthanc = (orthanc_url or self._url.rstrip("/").rpartition("/")[0]).rstrip("/") + "/"
-        self._kept = _Kept()
+        self._kept = Kept()
 
     @classmethod
     def from_config(cls, config: DicomwebConfig) -> Self:
@@ -192,7 +189,7 @@ class DicomwebStore(Store):
                 if len(data) != count:
                     raise short_read(self.name, name, len(data), count)
                 return data
-            kept = _KeptObject(total)
+            kept = KeptObject(total)
             got = kept.fill(pieces.rest(total))
         if got != total:
             raise short_read(self.name, name, got, total)
@@ -386,62 +383,6 @@ def _values(dataset: dict[str, Any], tag: str) -> list[Any]:
 def _value(dataset: Any, tag: str) -> Any:
     values = _values(dataset, tag) if isinstance(dataset, dict) else []
     return values[0] if values else None
-
-
-class _KeptObject:
-    """One object in a temporary file that has no name; the file is closed with its last user."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.until = 0.0
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
-        self._lock = threading.Lock()
-
-    def __del__(self) -> None:
-        self._file.close()
-
-    def fill(self, pieces: Iterable[Bytes]) -> int:
-        return sum(self._file.write(piece) for piece in pieces)
-
-    def read(self, offset: int, count: int) -> bytes:
-        with self._lock:
-            self._file.seek(offset)
-            return self._file.read(count)
-
-
-class _Kept:
-    """The few large objects that were fetched last."""
-
-    def __init__(self) -> None:
-        self._objects: dict[str, _KeptObject] = {}
-        self._lock = threading.Lock()
-
-    def get(self, name: str) -> _KeptObject | None:
-        with self._lock:
-            self._expire()
-            return self._objects.get(name)
-
-    def add(self, name: str, kept: _KeptObject) -> None:
-        with self._lock:
-            kept.until = time.monotonic() + _KEEP_SECONDS
-            self._objects[name] = kept
-            self._expire()
-
-    def drop(self, name: str) -> None:
-        with self._lock:
-            self._objects.pop(name, None)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._objects.clear()
-
-    def _expire(self) -> None:
-        # A file that is dropped here is closed when its last reader lets go of it.
-        now = time.monotonic()
-        for name in [name for name, kept in self._objects.items() if kept.until < now]:
-            del self._objects[name]
-        while len(self._objects) > _KEPT:
-            del self._objects[next(iter(self._objects))]
 
 
 STORE = DicomwebStore

@@ -17,7 +17,18 @@ from medveil.errors import ConfigError
 from medveil.stores.base import Store
 from medveil.stores.settings import StoreConfig
 
-_NOT_STORES = {"base", "config", "faulty", "http", "multistatus", "raw_data", "registry", "retry", "settings"}
+_NOT_STORES = {
+    "base",
+    "config",
+    "faulty",
+    "fetched",
+    "http",
+    "multistatus",
+    "raw_data",
+    "registry",
+    "retry",
+    "settings",
+}
 ENTRY_POINT_GROUP = "medveil.stores"
 
 
