@@ -69,6 +69,7 @@ class Guard:
         self, association: Any, memory: Memory, *, max_pdu: int, max_message: int, timeout: float,
         refused: Callable[[str], None],
     ) -> None:  # fmt: skip
+        self._association = association
         self._link = association.dul.socket
         self._memory = memory
         self._max_pdu = max_pdu
@@ -117,6 +118,11 @@ class Guard:
         with contextlib.suppress(OSError):
             link.settimeout(self._timeout)
         return got
+
+    @property
+    def over(self) -> bool:
+        """Whether the association has begun and ended."""
+        return self._association.ident is not None and not self._association.is_alive()
 
     def release(self) -> None:
         """A message is complete, or the connection is over."""
@@ -223,6 +229,10 @@ class Watch:
             guard.release()
 
     def _opened(self, event: Any) -> None:
+        # pynetdicom tells of most ends of connections, not of those by errors of its own.
+        for key, guard in list(self._guards.items()):
+            if guard.over and self._guards.pop(key, None) is not None:
+                guard.release()
         self._guards[id(event.assoc)] = Guard(event.assoc, self._memory, refused=self._refused, **self._bounds)
 
     def _message(self, event: Any) -> None:
