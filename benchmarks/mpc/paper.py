@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import machine
 from benchmarks.mpc.programs import network
 from medveil.errors import ProtocolError
 from medveil.mpc.client import Run
+from medveil.mpc.curves import svg
 from medveil.mpc.datasets import LabelledImages, load_arrays, load_image
 from medveil.mpc.local_servers import local
 from medveil.mpc.nn.network import LAYERS
@@ -54,30 +56,6 @@ def pneumonia(shared: Path, limit: int) -> tuple[LabelledImages, LabelledImages]
     if limit:
         data = data.take(np.concatenate([np.flatnonzero(data.labels == c)[:limit] for c in (0, 1)]))
     return data.split(0.7, seed=1)
-
-
-def svg(private: list[dict[str, float]], plain: list[dict[str, float]], path: Path) -> None:
-    """Draw the private curves (solid) over the plain ones (dashed)."""
-    width, height, margin = 360, 220, 30
-    body = []
-    for column, names in enumerate((("train_loss", "test_loss"), ("train_accuracy", "test_accuracy"))):
-        top = max(1.0, *(row[n] for row in (*private, *plain) for n in names))
-        for name, colour in zip(names, ("#1f77b4", "#d62728"), strict=True):
-            for rows, dash in ((private, ""), (plain, ' stroke-dasharray="5 4"')):
-                points = " ".join(
-                    f"{margin + column * (width + margin) + i * width / max(1, len(rows) - 1):.1f},"
-                    f"{margin + height * (1 - row[name] / top):.1f}"
-                    for i, row in enumerate(rows)
-                )
-                body.append(f'<polyline fill="none" stroke="{colour}"{dash} points="{points}"/>')
-        x = margin + column * (width + margin)
-        body.append(f'<text x="{x}" y="20">{names[0]} (blue), {names[1]} (red); dashed: plain; top {top:.2f}</text>')
-        body.append(f'<rect x="{x}" y="{margin}" width="{width}" height="{height}" fill="none" stroke="#999"/>')
-    size = f'width="{2 * width + 3 * margin}" height="{height + 2 * margin}"'
-    text = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{"".join(body)}</svg>'
-    )
-    path.write_text(text)
 
 
 def layer_table() -> list[dict[str, Any]]:
@@ -189,12 +167,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path())
     options = parser.parse_args()
     if options.dataset == "layers":
-        print(json.dumps(layer_table(), indent=1))
+        text = json.dumps(layer_table(), indent=1)
+        (options.out / "layers.json").write_text(text + "\n")
+        print(text)
         return
     learn, test = busi(options.shared) if options.dataset == "busi" else pneumonia(options.shared, options.limit)
     result = experiment(learn, test, options.epochs, options.lr, options.seed)
-    (options.out / f"{options.dataset}.json").write_text(json.dumps(result, indent=1))
-    svg(result["private"], result["plain"], options.out / f"{options.dataset}.svg")
+    result = {"command": "python -m benchmarks.mpc.paper " + " ".join(sys.argv[1:]), "machine": machine(), **result}
+    (options.out / f"{options.dataset}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / f"{options.dataset}.svg").write_text(svg(result["private"], result["plain"]))
     print(json.dumps({k: v for k, v in result.items() if k not in ("private", "plain")}, indent=1))
 
 

@@ -122,8 +122,8 @@ class Cluster:
         self.wire.close()
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + patience(seconds)
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"did not happen within {seconds} s")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.mpc.servers import Cluster, failures_within, resume_when_possible, wait_for
+from tests.mpc.servers import Cluster, failures_within, patience, resume_when_possible, wait_for
 
 from medveil.errors import ProtocolError, StoreFullError
 from medveil.mpc.client import Run, Servers
@@ -25,6 +25,7 @@ from medveil.mpc.transport.frames import ABORT, DATA, HEADER, MAGIC
 torch = pytest.importorskip("torch")
 nn = torch.nn
 pytestmark = pytest.mark.slow
+LONG = 20  # epochs: enough that a fault strikes in the middle, however late the test gets its turn on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def cluster() -> Iterator[Cluster]:
 
 def start(servers: Servers, chest, epochs: int) -> Run:
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 2))
-    return servers.train(model, *chest, epochs=epochs, lr=0.05, batch_size=16, seed=1)
+    return servers.train(model, *chest, epochs=epochs, lr=0.05, batch_size=32, seed=1)
 
 
 def in_the_middle(servers: Servers, run: Run) -> bool:
@@ -53,7 +54,7 @@ def in_the_middle(servers: Servers, run: Run) -> bool:
 
 def test_a_party_killed_in_an_epoch_comes_back_and_the_job_goes_on(cluster: Cluster, chest) -> None:
     with cluster.client() as servers:
-        run = start(servers, chest, 10)
+        run = start(servers, chest, LONG)
         wait_for(lambda: in_the_middle(servers, run))
         cluster.kill(1)
         for failure in failures_within(servers, run, [0, 2]):
@@ -62,15 +63,15 @@ def test_a_party_killed_in_an_epoch_comes_back_and_the_job_goes_on(cluster: Clus
         with pytest.raises(ProtocolError):
             run.wait(timeout=10)
         resume_when_possible(run)
-        run.wait(timeout=60)
-        losses = [run.reveal_metrics(epoch)["train_loss"] for epoch in range(10)]
-        assert losses[-1] < losses[0]
+        run.wait(timeout=patience(60))
+        losses = [run.reveal_metrics(epoch)["train_loss"] for epoch in (0, LONG - 1)]
+        assert losses[1] < losses[0]
         cluster.processes[1].poll()
 
 
 def test_a_hanging_party_is_given_up_and_the_job_goes_on(cluster: Cluster, chest) -> None:
     with cluster.client() as servers:
-        run = start(servers, chest, 10)
+        run = start(servers, chest, LONG)
         wait_for(lambda: in_the_middle(servers, run))
         cluster.signal(2, signal.SIGSTOP)
         try:
@@ -80,12 +81,12 @@ def test_a_hanging_party_is_given_up_and_the_job_goes_on(cluster: Cluster, chest
             cluster.signal(2, signal.SIGCONT)
         failures_within(servers, run, [2])
         resume_when_possible(run)
-        run.wait(timeout=60)
+        run.wait(timeout=patience(60))
 
 
 def test_a_cut_cable_is_noticed_and_the_job_goes_on(cluster: Cluster, chest) -> None:
     with cluster.client() as servers:
-        run = start(servers, chest, 10)
+        run = start(servers, chest, LONG)
         wait_for(lambda: in_the_middle(servers, run))
         cluster.wire.unplug()
         try:
@@ -95,13 +96,13 @@ def test_a_cut_cable_is_noticed_and_the_job_goes_on(cluster: Cluster, chest) -> 
             cluster.wire.plug()
         assert failures_within(servers, run, [1])[0]["type"] == "ProtocolError"
         resume_when_possible(run)
-        run.wait(timeout=60)
+        run.wait(timeout=patience(60))
 
 
 def test_a_party_restored_from_an_old_backup_is_refused(cluster: Cluster, chest) -> None:
     """Its checkpoint is older than any that the others keep; with the newer state the job goes on."""
     with cluster.client() as servers:
-        run = start(servers, chest, 12)
+        run = start(servers, chest, LONG)
         wait_for(lambda: in_the_middle(servers, run))
         state = cluster.folder / "state2"
         cluster.kill(2)
@@ -127,7 +128,7 @@ def test_a_party_restored_from_an_old_backup_is_refused(cluster: Cluster, chest)
             path.write_bytes(data)
         cluster.start(2)
         resume_when_possible(run)
-        run.wait(timeout=60)
+        run.wait(timeout=patience(60))
 
 
 def header(**changes: Any) -> bytes:
@@ -178,7 +179,7 @@ def test_a_party_that_sends_garbage_is_given_up(cluster: Cluster, chest, tmp_pat
 
 def test_a_full_disk_at_a_checkpoint_is_named_and_the_job_goes_on(cluster: Cluster, chest) -> None:
     with cluster.client() as servers:
-        run = start(servers, chest, 10)
+        run = start(servers, chest, LONG)
         wait_for(lambda: in_the_middle(servers, run))
         pid = cluster.processes[2].pid
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
@@ -189,14 +190,14 @@ def test_a_full_disk_at_a_checkpoint_is_named_and_the_job_goes_on(cluster: Clust
             run.wait(timeout=10)
         assert not list((cluster.folder / "state2").glob("*.partial"))
         resume_when_possible(run)
-        run.wait(timeout=60)
+        run.wait(timeout=patience(60))
 
 
 def test_a_party_missing_at_the_start(cluster: Cluster, chest) -> None:
     with cluster.client() as servers:
         started = time.monotonic()
         run = start(servers, chest, 3)
-        run.wait(timeout=60)
+        run.wait(timeout=patience(60))
         cluster.kill(2)
         with pytest.raises(ProtocolError, match="party 2"):
             start(servers, chest, 3)
@@ -209,7 +210,7 @@ def test_a_party_missing_at_the_start(cluster: Cluster, chest) -> None:
         lone = Run(servers, message, run.spec, [])
         assert all(f["type"] == "ProtocolError" for f in failures_within(servers, lone, [0, 1]))
         cluster.start(2)
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < patience(60)
 
 
 def test_every_state_on_disk_is_sealed(cluster: Cluster) -> None:

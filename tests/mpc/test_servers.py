@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.mpc.servers import Cluster, failures_within
+from tests.mpc.servers import Cluster, failures_within, patience
 
 from medveil import errors
 from medveil.errors import ConfigError, InputError, LimitError, PolicyError, ProtocolError, UnsupportedError
@@ -58,7 +58,7 @@ def test_train_measure_predict_and_open(servers: Servers, cluster: Cluster, ches
     )
     assert any("training loss" in r for r in run.reveals)
     assert all("only to the owner" in r for r in run.reveals)
-    run.wait(timeout=60)
+    run.wait(timeout=patience(60))
     measured = [run.reveal_metrics(epoch) for epoch in range(3)]
     assert measured[2]["train_loss"] < measured[0]["train_loss"]
     opened = run.reveal_state_dict()
@@ -81,7 +81,7 @@ def test_private_training_follows_plain_training(servers: Servers, chest) -> Non
 
     images, labels = chest
     run = servers.train(small_model(), images, labels, epochs=2, lr=0.05, momentum=0.9, batch_size=16, seed=9)
-    run.wait(timeout=60)
+    run.wait(timeout=patience(60))
     plain = small_model()
     optimiser = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9)
     x, y = torch.tensor(images, dtype=torch.float32), torch.tensor(labels)
@@ -124,7 +124,7 @@ def test_a_forgotten_run_leaves_nothing(cluster: Cluster, chest) -> None:
         run = servers.train(small_model(), *chest, epochs=1, lr=0.05, batch_size=16)
         with cluster.client("client-other") as stranger, pytest.raises(PolicyError, match="no such job"):
             stranger.forget(run.job)
-        run.wait(timeout=60)
+        run.wait(timeout=patience(60))
         again = servers.run(run.job)
         assert again.reveals == run.reveals
         assert again.reveal_metrics(0) == run.reveal_metrics(0)
@@ -141,7 +141,7 @@ def test_a_vanished_client_finds_its_job_done(cluster: Cluster, chest) -> None:
     run = gone.train(small_model(), *chest, epochs=1, lr=0.05)
     gone.close()
     with cluster.client() as back:
-        back.wait(run.job, timeout=60)
+        back.wait(run.job, timeout=patience(60))
         assert back.states()[0][run.job] == "done"
         assert "result" not in back.states()[1]
 
@@ -189,13 +189,13 @@ def test_images_that_do_not_fit_fail_at_every_party(servers: Servers, chest) -> 
         run = servers._start("predict", spec, {}, {"weights": "fit", "images": name})
         assert [f["type"] for f in failures_within(servers, run, [0, 1, 2])] == ["InputError"] * 3
         with pytest.raises(InputError, match="the network takes"):
-            run.wait(timeout=20)
+            run.wait(timeout=patience(20))
 
 
 def test_parties_that_were_told_different_things_give_up(servers: Servers, chest) -> None:
     model = small_model()
     run = servers.train(model, *chest, epochs=1, lr=0.05, batch_size=16)
-    run.wait(timeout=60)
+    run.wait(timeout=patience(60))
     message = dict(run._message, job="d" * 32)
     other = {**message, "options": {**message["options"], "lr": 0.5}}
     for party in range(3):
@@ -203,7 +203,7 @@ def test_parties_that_were_told_different_things_give_up(servers: Servers, chest
     run.job = message["job"]
     assert {f["type"] for f in failures_within(servers, run, [0, 1, 2])} == {"ProtocolError"}
     with pytest.raises(ProtocolError, match="another request"):
-        run.wait(timeout=20)
+        run.wait(timeout=patience(20))
 
 
 def test_a_client_that_vanishes_in_an_upload_leaves_nothing(cluster: Cluster) -> None:

@@ -121,3 +121,12 @@ def test_fixed_point_rounds_to_half_a_unit(values: list[float]) -> None:
 def test_fixed_point_refuses_what_does_not_fit(value: float) -> None:
     with pytest.raises(InputError, match="fixed-point range"):
         FixedPoint().encode([0.0, value])
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.put("whole", bundle())
+    (tmp_path / "half.0badc0de.partial").write_bytes(b"MVSH1")
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".partial"]
+    assert Shelf(tmp_path).names() == ["whole"]
+    assert not [p.name for p in tmp_path.iterdir() if p.suffix == ".partial"]

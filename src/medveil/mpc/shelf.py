@@ -91,6 +91,8 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in folder.glob("*.partial"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         path = folder / _KEY_FILE
         if not path.exists():
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
