@@ -23,7 +23,7 @@ from benchmarks.mpc import processes, wan
 from benchmarks.mpc.programs import Figure, Operations, PaperNetwork, Truncations
 from medveil.mpc import ring, ring_ifma
 
-PARTS = ["ours", "spu", "spu-wan", "truncations"]
+PARTS = ["network", "operations", "wan", "spu", "spu-wan", "truncations"]
 JOBS = ["predict 1", "predict 32", "training step 32", "10^6 comparisons with choice", "10^6 products, truncated",
         "matmul 1024^3, truncated", "10^4 divisions"]  # fmt: skip
 
@@ -103,19 +103,20 @@ def merged(parties: list[dict[str, Figure]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def ours(repeats: int, *, quick: bool) -> dict[str, Any]:
-    """Measure this engine: the network over TLS and plain TCP, single operations, the network over the WAN."""
-    result: dict[str, Any] = {
-        "gemm, GMAC/s of a core": gemm_rate(),
-        "convolutions, GMAC/s of a core": conv_rate(),
-        "ours, plain TCP": merged(processes.run(PaperNetwork(repeats=repeats), tls=False)),
-        "ours, TLS 1.3": merged(processes.run(PaperNetwork(repeats=repeats))),
-        "ours, operations, plain TCP": merged(processes.run(Operations(repeats=repeats), tls=False)),
-    }
-    if wan.available():
-        program = PaperNetwork(repeats=2, train=not quick)
-        result["ours, WAN, TLS 1.3"] = merged(processes.run(program, over_wan=True))
-    return result
+def ours(part: str, repeats: int, *, quick: bool) -> dict[str, Any]:
+    """Measure this engine: the network over plain TCP and TLS, single operations, or the network over the WAN."""
+    if part == "network":
+        return {
+            "gemm, GMAC/s of a core": gemm_rate(),
+            "convolutions, GMAC/s of a core": conv_rate(),
+            "ours, plain TCP": merged(processes.run(PaperNetwork(repeats=repeats), tls=False)),
+            "ours, TLS 1.3": merged(processes.run(PaperNetwork(repeats=repeats))),
+        }
+    if part == "operations":
+        return {"ours, operations, plain TCP": merged(processes.run(Operations(repeats=repeats), tls=False))}
+    if not wan.available():
+        return {}
+    return {"ours, WAN, TLS 1.3": merged(processes.run(PaperNetwork(repeats=2, train=not quick), over_wan=True))}
 
 
 def peer(python: str, *, over_wan: bool) -> dict[str, Any]:
@@ -136,8 +137,8 @@ def main() -> None:
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
     for part in options.parts:
         load = os.getloadavg()
-        if part == "ours":
-            result |= ours(3 if options.quick else 7, quick=options.quick)
+        if part in ("network", "operations", "wan"):
+            result |= ours(part, 3 if options.quick else 7, quick=options.quick)
         elif part == "truncations":
             counts = processes.run(Truncations(options.truncations), tls=False, timeout=3600)
             result["truncations"] = {"count of each": options.truncations, "large errors": counts[0]}
