@@ -88,11 +88,14 @@ def test_quick_does_less_of_the_same() -> None:
     assert quick.digest() != whole.digest()
 
 
-def test_the_digest_changes_with_what_changes_results(acme: Path) -> None:
+def test_the_digest_names_what_changes_every_result(acme: Path) -> None:
     first = plan.parse(small())
-    assert first.digest() == plan.parse(small(title="other", workers=1)).digest()
-    assert first.digest() != plan.parse(small(seed=6)).digest()
-    assert first.digest() != plan.parse(small(attacks=["linkage"])).digest()
+    for same in ({"title": "other"}, {"workers": 1}, {"attacks": ["linkage"]}, {"schemes": [{"scheme": "sealed"}]}):
+        assert first.digest() == plan.parse(small(**same)).digest()
+    for other in ({"seed": 6}, {"effort": {"images": 5}}, {"attack_options": {"known-plaintext": {"steps": 9}}}):
+        assert first.digest() != plan.parse(small(**other)).digest()
+    with pytest.raises(ConfigError, match="no option pace"):
+        plan.parse(small(attack_options={"linkage": {"pace": 3}}))
 
 
 def test_unknown_names() -> None:

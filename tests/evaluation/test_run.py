@@ -96,6 +96,23 @@ def test_a_run_goes_on_where_it_was_interrupted(finished: Finished, tmp_path: Pa
     assert {p: p.stat().st_mtime_ns for p in there} == there
 
 
+def test_a_run_of_more_rows_goes_on_with_those_that_are_there(tmp_path: Path) -> None:
+    def rows(*schemes: dict[str, object]) -> plans.Plan:
+        return plans.parse(small(schemes=list(schemes), metrics=["speed"], workers=1))
+
+    out = tmp_path / "report"
+    first = running.run(rows({"scheme": "aes-256-gcm"}), out)
+    file = out / "tasks" / f"{first.records[0].key}.json"
+    before = file.stat().st_mtime_ns
+    second = running.run(rows({"scheme": "aes-256-gcm"}, {"scheme": "sealed", "label": "sealed"}), out)
+    assert [r.subject for r in second.records] == ["aes-256-gcm", "sealed"]
+    assert file.stat().st_mtime_ns == before
+    other = {"scheme": "sealed", "label": "sealed", "options": {"threshold": [1, 1]}}
+    third = running.run(rows({"scheme": "aes-256-gcm"}, other), out)  # the label is the same, the options are not
+    assert third.records[1].options == {"threshold": (1, 1)}
+    assert third.records[1].values["stored_over_original"] < second.records[1].values["stored_over_original"]
+
+
 def test_other_plans_and_other_versions_are_refused(finished: Finished, tmp_path: Path) -> None:
     chosen = plans.parse(small(schemes=[{"scheme": "aes-256-gcm"}], metrics=["reconstruction"]))
     out = tmp_path / "report"

@@ -198,10 +198,11 @@ class Plan(BaseModel):
         return registry.names() if "all" in self.attacks else tuple(dict.fromkeys(self.attacks))
 
     def digest(self) -> str:
-        """Return 16 hex digits of everything that changes a result (not of title, workers and criteria)."""
-        said = self.model_dump(mode="json", exclude={"title", "workers", "criteria"})
-        said["rows"] = [[s.label, s.scheme, repr(sorted(s.options.items()))] for s in self.subjects()]
-        said["attacks"] = list(self.attack_names())
+        """Return 16 hex digits of what changes every result: seed, corpora, effort, options of attacks.
+
+        Rows, metrics and attacks are not in it: a run of more of them goes on with what is there.
+        """
+        said = self.model_dump(mode="json", include={"seed", "corpora", "effort", "attack_options"})
         return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -121,7 +121,7 @@ class Folder:
         self.path = path
 
     def start(self, digest: str, *, force: bool) -> int:
-        """Take the folder for a plan; returns how many tasks are there already.
+        """Take the folder for a plan, named by its digest; returns how many tasks are there already.
 
         Raises ConfigError where it holds results of another plan, or other files, and `force` is not set; FormatError
         where a different version of medveil's results is there.
@@ -181,14 +181,15 @@ def as_dict(results: Results) -> dict[str, Any]:
 def write_json(path: Path, said: Mapping[str, Any]) -> None:
     """Write an object, whole or not at all; numbers that JSON has not become null."""
     with new_file(path, force=True) as working:
-        working.write_text(json.dumps(_plain(said), indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+        working.write_text(json.dumps(plain(said), indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: lists for tuples, null for what is no number."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if hasattr(value, "item") and not isinstance(value, str | bytes):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -247,7 +248,7 @@ def rows(results: Results) -> Iterator[dict[str, Any]]:
         base = {
             "subject": r.subject,
             "scheme": r.scheme,
-            "options": json.dumps(_plain(r.options), sort_keys=True),
+            "options": json.dumps(plain(r.options), sort_keys=True),
             "corpus": r.corpus,
             "measure": r.measure,
             "detail": r.detail,
@@ -292,9 +293,9 @@ def write_table(path: Path, results: Results) -> None:
         "version": str(VERSION),
         "title": results.title,
         "command": results.command,
-        "plan": json.dumps(_plain(results.plan), sort_keys=True),
-        "environment": json.dumps(_plain(results.environment), sort_keys=True),
-        "corpora": json.dumps(_plain(results.corpora), sort_keys=True),
+        "plan": json.dumps(plain(results.plan), sort_keys=True),
+        "environment": json.dumps(plain(results.environment), sort_keys=True),
+        "corpora": json.dumps(plain(results.corpora), sort_keys=True),
         "finished": results.finished,
     }
     table = pa.Table.from_pylist(list(rows(results)), schema=schema.with_metadata(about))

@@ -22,7 +22,7 @@ from medveil.evaluation.corpora import load as load_corpus
 from medveil.evaluation.measures import leakage, utility
 from medveil.evaluation.measures.bench import Bench, Measured
 from medveil.evaluation.plan import CorpusPlan, Effort, Plan
-from medveil.evaluation.results import Folder, Record, Results, environment, now, task_key
+from medveil.evaluation.results import Folder, Record, Results, environment, now, plain, task_key
 from medveil.evaluation.subjects import Subject
 
 Progress = Callable[[str, int, int], None]
@@ -44,6 +44,11 @@ class Task:
     def key(self) -> str:
         """Its name."""
         return task_key(self.subject.label, self.corpus.name, self.measure, self.detail)
+
+    def gave(self, record: Record) -> bool:
+        """Whether a record is this task's, finished: a row of the same label may have had other options."""
+        said = (record.scheme, plain(record.options), record.seed)
+        return record.status != "failed" and said == (self.subject.scheme, plain(dict(self.subject.options)), self.seed)
 
     def record(self, status: str, note: str = "") -> Record:
         """Return an empty record of this task."""
@@ -132,7 +137,7 @@ def run(
     folder.start(plan.digest(), force=force)
     corpora = {c.name: _corpus(c, data, plan.seed) for c in plan.corpora}
     todo = list(tasks(plan))
-    records = {t.key: r for t in todo if (r := folder.finished(t.key)) is not None and r.status != "failed"}
+    records = {t.key: r for t in todo if (r := folder.finished(t.key)) is not None and t.gave(r)}
     tick = progress or (lambda _what, _done, _total: None)
     tick("", len(records), len(todo))
     waiting = [t for t in todo if t.key not in records]
