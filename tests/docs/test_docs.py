@@ -56,6 +56,11 @@ def test_commands_exist_with_their_options(page: Path) -> None:
         if hasattr(command, "commands"):
             assert second in command.commands, f"{_name(page)} shows `medveil {first} {second}`, which does not exist"
             command = command.commands[second]
+        if hasattr(command, "commands"):  # a group in a group
+            third, _, rest = rest.strip().partition(" ")
+            shown = f"medveil {first} {second} {third}"
+            assert third in command.commands, f"{_name(page)} shows `{shown}`, which does not exist"
+            command = command.commands[third]
         known = {opt for p in command.params for opt in (*p.opts, *p.secondary_opts)} | {"--help"}
         for option in re.findall(r"(?<!\S)(--[a-z][a-z0-9-]*)", rest.split(" #")[0]):
             assert option in known, f"{_name(page)}: `medveil {first}` has no option {option}"

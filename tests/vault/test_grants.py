@@ -507,6 +507,41 @@ def test_a_recipient_s_key_must_be_its_own(room: Room) -> None:
             read_record(changed, content, session.public, session.dataset, KEYS["alice"].public.key_id)
 
 
+def test_34_a_record_that_claims_too_much(room: Room) -> None:
+    from medveil.crypto import canonical
+    from medveil.vault.grants.records import MAGIC, MAX_RECORD, content_hash, read_record
+
+    session, alice = room.vault._session, KEYS["alice"].public.key_id
+    fields = {"v": 1, "dataset": session.dataset, "recipient": alice, "epoch": 1, "serial": 1, "issued": 0}
+    body = canonical.encode(fields | {"live": [1], "envelope": b"", "entries": [b""] * 5000})
+    many = MAGIC + body + OWNER.signing.sign("grant", body)
+    with pytest.raises(FormatError):
+        read_record(many, content_hash(many), session.public, session.dataset, alice)
+    huge = bytes(MAX_RECORD + 1)
+    with pytest.raises(LimitError):
+        read_record(huge, content_hash(huge), session.public, session.dataset, alice)
+    body = canonical.encode(fields | {"live": ["x"], "envelope": b"", "entries": []})
+    odd = MAGIC + body + OWNER.signing.sign("grant", body)
+    with pytest.raises(FormatError):
+        read_record(odd, content_hash(odd), session.public, session.dataset, alice)
+
+
+def test_34_a_listing_full_of_rubbish_is_bounded(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_study(room)
+    pin(room.vault, "alice")
+    room.vault.grants.grant("alice", [STUDY])
+    prefix = records(room)[0].rpartition("/")[0]
+    for number in range(40):
+        room.clouds["east"].inner.put(f"{prefix}/{number:016x}-{number:064x}", b"rubbish")
+        room.clouds["east"].inner.put(f"{prefix}/x{number}", b"rubbish")
+    alice = joined(room, "alice")
+    assert len(alice.list()) == 1
+    assert {one.place for one in alice.findings} == {"east"}
+    monkeypatch.setattr("medveil.vault.grants.places.MAX_NAMES", 50)
+    assert len(alice.list()) == 1
+    assert "unreachable" in kinds(alice.findings)
+
+
 def test_stores_that_are_down_delay_a_grant_and_no_revocation(room: Room, tmp_path: Path) -> None:
     object_id, data = with_study(room)
     pin(room.vault, "alice")

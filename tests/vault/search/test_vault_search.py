@@ -15,6 +15,7 @@ from tests.vault.vault_room import CLOUDS, LARGE, OTHER, OWNER, config, kinds, s
 
 from medveil.errors import ConfigError, ObjectMissingError, StoreUnavailableError, WrongKeyError
 from medveil.stores.base import Store
+from medveil.stores.directory import DirectoryStore
 from medveil.stores.memory import MemoryStore
 from medveil.vault import Vault, VaultConfig, parse_config
 from medveil.vault.search.attributes import describe
@@ -229,6 +230,23 @@ def test_damaged_files_have_no_attributes_and_no_crash(cut: int) -> None:
     data = sample(LARGE)[:cut]
     assert isinstance(describe(data, "some name").text, str)
     assert describe(b"DICM" + data[::-1]).study == {}
+
+
+def test_no_patient_data_beside_the_vault(tmp_path: Path) -> None:
+    from tests.vault.test_canary import FILE, hits, patient
+
+    data, canaries = patient()
+    clouds = [DirectoryStore(tmp_path / name, name, f"provider-{name}") for name in CLOUDS]
+    vault = Vault.init(searching(tmp_path, prefixes=True), OWNER, stores=clouds)
+    vault.put(data, name=FILE, index=False)
+    assert hits(tmp_path, canaries) == []  # in the queue
+    vault.index()
+    assert vault.search("PatientName=zweig").total == 1
+    assert vault.search("PatientID=PID-77140-CANARY").total == 1
+    vault.compact_index()
+    vault.close()
+    assert hits(tmp_path, canaries) == []
+    assert (tmp_path / "index.sqlite").stat().st_mode & 0o077 == 0
 
 
 def test_a_report_that_nests_too_deep_or_says_too_much(vault: Vault) -> None:

@@ -18,7 +18,6 @@ from medveil.crypto.envelope import RecipientPrivateKey
 from medveil.crypto.keyfile import OwnerPublic
 from medveil.errors import (
     ConfigError,
-    FormatError,
     LimitError,
     NotAuthenticError,
     PolicyError,
@@ -157,23 +156,26 @@ class GrantedVault:
                 continue
             serial, content = parsed
             stores = [store for store, held in listings.items() if name in held]
-            for store, data in places.copies(session.fleet, name, stores):
+            record = self._record(name, content, stores, findings)
+            if record is not None and record.serial == serial:
+                records[serial] = record
+        return records
+
+    def _record(self, name: str, content: bytes, stores: Sequence[str], findings: list[Finding]) -> GrantRecord | None:
+        """Return a record from the first store that gives the right one, and note what is wrong with the others."""
+        session = self._session
+        for store in stores:
+            for _, data in places.copies(session.fleet, name, [store]):
                 if not isinstance(data, bytes):
-                    findings.append(
-                        Finding(FindingKind.UNREACHABLE, f"store {store} gives no grant: {data}", place=store)
-                    )
-                    continue
-                if serial in records:
+                    message = f"store {store} gives no grant: {data}"
+                    findings.append(Finding(FindingKind.UNREACHABLE, message, place=store))
                     continue
                 try:
-                    record = read_record(data, content, session.public, session.dataset, recipient)
-                    if record.serial != serial:
-                        raise FormatError("a grant's name says another serial than its content")
-                    records[serial] = record
+                    return read_record(data, content, session.public, session.dataset, self._key.public.key_id)
                 except (NotAuthenticError, LimitError) as error:
                     message = f"store {store} holds a grant that is not authentic: {error}"
                     findings.append(Finding(FindingKind.TAMPER, message, place=store))
-        return records
+        return None
 
     def _now(self, now: float | None) -> float:
         clock = time.time() if now is None else now

@@ -11,8 +11,8 @@ It decides: what a transaction here says is so, and the stores are brought to it
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -85,9 +85,13 @@ class Ledger:
         if found != _VERSION:
             raise ConfigError(f"{path} is of version {found}: this program knows {_VERSION}")
 
-    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        """One transaction."""
-        return self._database.write()
+    @contextmanager
+    def writing(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction; on the disk when it ends, if `synced`."""
+        with self._database.use() as db:
+            db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+        with self._database.write() as db:
+            yield db
 
     def close(self) -> None:
         """Let go of connections."""
@@ -163,8 +167,11 @@ class Ledger:
     # --------------------------------------------------------------------------------------------------- members
 
     def join(self, study: bytes, member: Member) -> None:
-        """Note an object's newest version, and that grants of its study have to say so."""
-        with self.writing() as db:
+        """Note an object's newest version, and that grants of its study have to say so.
+
+        Not synced by itself: what a power failure loses is learned again from the stores.
+        """
+        with self.writing(synced=False) as db:
             db.execute("DELETE FROM members WHERE object = ? AND study != ?", (member.object_id, study))
             db.execute(
                 "INSERT INTO members VALUES (?, ?, ?, ?, ?) ON CONFLICT (study, object) DO UPDATE SET "
@@ -267,14 +274,15 @@ class Ledger:
 
     def packs(self, recipient: str | None = None, *states: str) -> list[Pack]:
         """Return records, oldest first, of one recipient or all, in these states or any."""
+        wanted = states or ("new", "live", "dead")
+        marks = ",".join("?" * len(wanted))
+        query = f"SELECT recipient, serial, name, record, state FROM packs WHERE state IN ({marks})"  # noqa: S608
+        values: list[str] = list(wanted)
+        if recipient is not None:
+            query += " AND recipient = ?"
+            values.append(recipient)
         with self._database.use() as db:
-            rows = db.execute("SELECT recipient, serial, name, record, state FROM packs ORDER BY recipient, serial")
-            every = [Pack(*row) for row in rows]
-        return [
-            one
-            for one in every
-            if (recipient is None or one.recipient == recipient) and (not states or one.state in states)
-        ]
+            return [Pack(*row) for row in db.execute(f"{query} ORDER BY recipient, serial", values)]
 
     def serials(self, recipient: str) -> list[tuple[int, str]]:
         """Return (serial, state) of a recipient's records."""

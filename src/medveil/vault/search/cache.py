@@ -6,6 +6,7 @@ holds no term and no key: counters are named by a keyed hash. Losing it loses on
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,7 @@ class Cache:
             path,
             str(path),
             damaged=lambda: StoreError(f"{path} is damaged: set it aside, it is made again from the index"),
+            prepare=_prepare,
         )
         found = self._database.create(_SCHEMA, _VERSION)
         if found != _VERSION:
@@ -208,3 +210,7 @@ class Cache:
 def pad(data: bytes) -> bytes:
     """Return 16 bytes that numpy stripped of their trailing zeros."""
     return data.ljust(16, b"\0")
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA synchronous = NORMAL")  # what a power failure loses is made again from index and stores
