@@ -11,23 +11,19 @@ from types import TracebackType
 from typing import Self
 
 from medveil.crypto.envelope import RecipientPrivateKey
-from medveil.crypto.keyfile import OwnerKey, OwnerPublic
-from medveil.errors import ConfigError, MedveilError, WrongKeyError
+from medveil.crypto.keyfile import OwnerKey
+from medveil.errors import ConfigError, MedveilError
 from medveil.imaging.roi import ROI
 from medveil.schemes.base import Finding, FindingKind
 from medveil.stores.base import Store
-from medveil.stores.config import open_store
-from medveil.stores.settings import StoreConfig
 from medveil.vault import freshness, putting, reading, repairing, scrubbing
 from medveil.vault.audit import Action, AuditLog
 from medveil.vault.auditing import Note, audited
 from medveil.vault.config import VaultConfig, load_config
-from medveil.vault.fleet import Fleet, Opener
 from medveil.vault.grants import GrantedVault, Grants
 from medveil.vault.grants.grants import adopt_epoch
-from medveil.vault.grants.ledger import Ledger
-from medveil.vault.grants.members import Members
 from medveil.vault.indexing import Indexing
+from medveil.vault.opening import open_fleet, open_session
 from medveil.vault.putting import Input
 from medveil.vault.reports import (
     GetReport,
@@ -40,7 +36,6 @@ from medveil.vault.reports import (
     VersionEntry,
 )
 from medveil.vault.search.reports import SearchReport, Study
-from medveil.vault.search.settings import SearchConfig
 from medveil.vault.session import Session
 from medveil.vault.state import State
 
@@ -78,14 +73,14 @@ class Vault:
         answer or cannot be written.
         """
         checked = config if isinstance(config, VaultConfig) else load_config(config)
-        fleet = _fleet(checked, stores)
+        fleet = open_fleet(checked, stores)
         for outcome in fleet.each(lambda store: store.check()).values():
             if outcome.error is not None:
                 fleet.close()
                 raise outcome.error
         dataset = owner.derive("vault dataset", checked.dataset.encode())[:16]
         meta = {"dataset": dataset, "label": checked.dataset.encode(), "owner": owner.public.to_bytes()}
-        session = _session(checked, fleet, State.create(checked.state, meta), owner)
+        session = open_session(checked, fleet, State.create(checked.state, meta), owner)
         adopt_epoch(session)
         return cls(session)
 
@@ -104,7 +99,7 @@ class Vault:
         """
         checked = config if isinstance(config, VaultConfig) else load_config(config)
         state = State(checked.state)
-        return cls(_session(checked, _fleet(checked, stores), state, owner))
+        return cls(open_session(checked, open_fleet(checked, stores), state, owner))
 
     # --------------------------------------------------------------------------------------------------- writing
 
@@ -269,7 +264,7 @@ class Vault:
     ) -> GrantedVault:
         """Begin as a recipient on this machine; see `GrantedVault.join`."""
         checked = config if isinstance(config, VaultConfig) else load_config(config)
-        return GrantedVault.join(checked, _fleet(checked, stores), invitation, key, fingerprint)
+        return GrantedVault.join(checked, open_fleet(checked, stores), invitation, key, fingerprint)
 
     @classmethod
     def open_granted(
@@ -277,7 +272,7 @@ class Vault:
     ) -> GrantedVault:
         """Open a vault as the recipient that joined it here; see `GrantedVault.open`."""
         checked = config if isinstance(config, VaultConfig) else load_config(config)
-        return GrantedVault.open(checked, _fleet(checked, stores), key)
+        return GrantedVault.open(checked, open_fleet(checked, stores), key)
 
     # --------------------------------------------------------------------------------------------------- reading
 
@@ -472,46 +467,3 @@ class Vault:
 
 def _noted(note: Note, report: GetReport) -> None:
     note.findings, note.detail = report.findings, {"version": report.version, "bytes": report.size}
-
-
-def _fleet(config: VaultConfig, stores: Sequence[Store] | None) -> Fleet:
-    if stores is not None:
-        given = {store.provider for store in stores}
-        if len(given) < config.n:
-            raise ConfigError(f"{config.n} parts need {config.n} different providers, and there are {len(given)}")
-        return Fleet(stores, deadline=config.deadline, workers=config.workers)
-    openers: dict[str, tuple[str, Opener]] = {
-        one.name: (one.provider or one.name, _opener(one)) for one in config.stores
-    }
-    return Fleet(openers=openers, deadline=config.deadline, workers=config.workers)
-
-
-def _opener(config: StoreConfig) -> Opener:
-    return lambda: open_store(config)
-
-
-def _session(config: VaultConfig, fleet: Fleet, state: State, owner: OwnerKey | None) -> Session:
-    public = OwnerPublic.from_bytes(state.meta("owner"))
-    if owner is not None and owner.public.to_bytes() != public.to_bytes():
-        raise WrongKeyError("this key is not the one that the vault was initialised with: use its owner's key file")
-    if state.meta("label") != config.dataset.encode():
-        raise ConfigError("the local state is of another dataset: name its folder, or run vault init for this one")
-    return Session(
-        dataset=state.meta("dataset"),
-        fleet=fleet,
-        state=state,
-        public=public,
-        key=owner,
-        k=config.k,
-        n=config.n,
-        mode=config.mode,
-        codec=config.codec,
-        orphan_age=config.orphan_age,
-        indexing=None if config.search is None or owner is None else _indexing(config.search, state, owner),
-        audit=AuditLog(state.folder, state.meta("dataset"), owner) if config.audit else None,
-        members=None if owner is None else Members(Ledger(state.folder), owner, state.meta("dataset")),
-    )
-
-
-def _indexing(config: SearchConfig, state: State, owner: OwnerKey) -> Indexing:
-    return Indexing(config, state.folder, owner, state.meta("dataset"))
