@@ -36,9 +36,13 @@ def test_search_and_index(medveil, config: Path, monkeypatch: pytest.MonkeyPatch
     assert medveil("vault", "search", config, "Nonsense=1").code == 2
     compacted = medveil("vault", "index", config, "--compact", "--json")
     assert (compacted.json["indexed"], compacted.json["epoch"]) == (0, 2)
+    assert medveil("vault", "index", config, "--remove", uid).code == 0
+    assert medveil("vault", "search", config, f"StudyInstanceUID={uid}", "--json").json["total"] == 0
+    assert medveil("vault", "index", config, "--remove", uid).code == 6
     (config.parent / "index.sqlite").unlink()
     lost = medveil("vault", "search", config, "", "--json")
     assert (lost.code, lost.json["error"]) == (3, "RollbackError")
     assert medveil("vault", "index", config, "--rebuild", "--json").json["indexed"] == 2
+    assert medveil("vault", "search", config, f"StudyInstanceUID={uid}", "--json").json["total"] == 1
     assert medveil("vault", "search", config, "", "--json").json["total"] == 2
     assert medveil("vault", "index", config, "--rebuild", "--compact").code == 2

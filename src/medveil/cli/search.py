@@ -71,12 +71,17 @@ def index(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make a lost or damaged index again from the stored objects.")
     ] = False,
+    remove: Annotated[
+        str | None, typer.Option("--remove", metavar="STUDY", help="Let search no longer find this study (its UID).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put into the index what is stored and not in it yet."""
     if compact and rebuild:
         raise UsageError("--rebuild makes a compact index already: give one of the two")
     with opened(config) as vault, terminal.progress("index", quiet=as_json) as tick:
+        if remove is not None:
+            vault.remove_from_index(remove)
         indexed = vault.rebuild_index(progress=tick) if rebuild else vault.index(progress=tick)
         epoch = vault.compact_index(progress=tick) if compact else None
     result = {"ok": True, "indexed": indexed, "epoch": epoch, "exit": 0}

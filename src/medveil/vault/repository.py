@@ -225,6 +225,15 @@ class Vault:
                 progress(done, len(left))
         return indexing.flush(progress=None if left else progress)
 
+    def remove_from_index(self, uid: str) -> None:
+        """Let search no longer find a study; its files stay. Purged at the next compaction. Raises ObjectMissingError.
+
+        A file that is put into it later, and `rebuild_index`, bring it back.
+        """
+        with audited(self._session, Action.SEARCH) as note:
+            note.detail = {"kind": "remove"}
+            self._indexing().index.remove(uid)
+
     def compact_index(self, *, progress: Progress | None = None) -> int:
         """Write the index anew under fresh keys, without what was removed; returns its new epoch."""
         return self._indexing().index.compact(progress=progress)

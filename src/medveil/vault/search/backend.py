@@ -71,6 +71,7 @@ CREATE TABLE c (version INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT;
 """
 _VERSION: Final = 2
 _PAGE: Final = 16384  # a row of 32 postings has about 460 bytes: little is left over at a page's end
+_MAPPED: Final = 1 << 40  # SQLite takes as much of it as it was built for, 2 GiB as a rule
 _AT_ONCE: Final = 30_000  # labels in one question; SQLite's bound for variables is 32766
 
 
@@ -139,6 +140,7 @@ class SQLiteBackend(Backend):
 
 def _prepare(db: sqlite3.Connection) -> None:
     """Make the tables where there are none. Raises StoreError for another version."""
+    db.execute(f"PRAGMA mmap_size = {_MAPPED}")  # rows of one term lie all over the file
     found = db.execute("PRAGMA user_version").fetchone()[0]
     if found == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
         db.executescript(f"PRAGMA page_size = {_PAGE}; PRAGMA journal_mode = WAL;")

@@ -206,6 +206,9 @@ class _Search:
         """Return candidates and scores, best first, of which at least `wanted` are sure; and how many there are."""
         if len(self._groups) == 1 and self._groups[0].weighted and len(self._groups[0].readings) == 1:
             found, scores, total = self._best_first(wanted)
+            counter = self._groups[0].readings[0].counter
+            if counter.rows == counter.base:
+                return found, scores, total  # rows lie in this order already
         else:
             found, scores = self._intersected()
             total = len(found)

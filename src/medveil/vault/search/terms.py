@@ -80,10 +80,12 @@ def stems(text: str, language: str) -> Counter[str]:
 
     Raises MissingExtraError without the extra `search`, ConfigError for a language that there is no stemmer for.
     """
-    words = [word for word in tokens(text) if len(word) >= MIN_WORD]
-    if not words:
-        return Counter()
-    return Counter(_stemmer(language).stemWords(words))
+    return Counter(_stem(language, word) for word in tokens(text) if len(word) >= MIN_WORD)
+
+
+@lru_cache(maxsize=1 << 16)
+def _stem(language: str, word: str) -> str:
+    return str(_stemmer(language).stemWord(word))
 
 
 @lru_cache(maxsize=8)
