@@ -114,6 +114,18 @@ class Indexing:
             self._left = len(self.missing(session))
         return self.cache.count_waiting() + self._left
 
+    def look_again(self) -> None:
+        """Look once more for what is stored and not indexed: other machines, or a dead process, put something."""
+        self._left = None
+
+    def left_out(self, session: Session) -> list[tuple[bytes, int]]:
+        """Return what `missing` finds, unless it was looked for before and nothing can have changed."""
+        if self._left == 0:
+            return []
+        found = self.missing(session)
+        self._left = len(found)
+        return found
+
     def missing(self, session: Session) -> list[tuple[bytes, int]]:
         """Return (object, version) of all that is stored, as far as this machine knows, and not indexed or queued."""
         there = self.cache.indexed() | self.cache.waiting()

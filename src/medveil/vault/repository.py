@@ -183,7 +183,10 @@ class Vault:
 
     def recover(self) -> int:
         """End uploads that a dead process left and remove what earlier ones could not; returns how many ended."""
-        return putting.recover(self._session)
+        ended = putting.recover(self._session)
+        if self._session.indexing is not None:
+            self._session.indexing.look_again()
+        return ended
 
     # ---------------------------------------------------------------------------------------------------- search
 
@@ -218,7 +221,7 @@ class Vault:
         What a crash left out is read from the stores again. progress counts objects. Raises as `search` and `get`.
         """
         indexing = self._indexing()
-        left = indexing.missing(self._session)
+        left = indexing.left_out(self._session)
         for done, (object_id, _) in enumerate(left, start=1):
             indexing.read_again(self._session, object_id)
             if progress is not None:
@@ -354,6 +357,8 @@ class Vault:
         """
         if self._session.key is not None:
             adopt_epoch(self._session)
+        if self._session.indexing is not None:
+            self._session.indexing.look_again()
         return tuple(reading.catalogue(self._session))
 
     def find(self, wanted: str) -> str:
@@ -394,7 +399,7 @@ class Vault:
         for name, outcome in session.fleet.each(lambda store: store.check()).items():
             if not outcome.ok:
                 session.fleet.reopen(name)
-        recovered = putting.recover(session)
+        recovered = self.recover()
         with audited(session, Action.REPAIR) as note:
             if object is not None:
                 note.subject = reading.resolve(session, object)

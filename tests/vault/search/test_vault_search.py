@@ -124,6 +124,21 @@ def test_51_crash_between_data_and_index(tmp_path: Path, clouds: list[Store], mo
     assert vault.index() == 0
 
 
+def test_51_an_upload_that_repair_finished_is_indexed(
+    tmp_path: Path, clouds: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = Vault.init(searching(tmp_path), OWNER, stores=clouds)
+    with monkeypatch.context() as patched:
+        patched.setattr("medveil.vault.putting.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            vault.put(dicom(PatientID="77"), name="a.dcm")
+    assert vault.index() == 0
+    assert vault.repair().recovered == 1
+    assert kinds(vault.search("PatientID=77").findings) == {"degraded"}
+    assert vault.index() == 1
+    assert vault.search("PatientID=77").total == 1
+
+
 def test_51_the_same_put_again_makes_good(tmp_path: Path, clouds: list[Store], monkeypatch: pytest.MonkeyPatch) -> None:
     vault = Vault.init(searching(tmp_path), OWNER, stores=clouds)
     monkeypatch.setattr("medveil.vault.indexing.Indexing.note", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
