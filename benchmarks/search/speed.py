@@ -97,13 +97,21 @@ def full_rows_on_disk(folder: Path) -> None:
     backend.close()
 
 
-def main(studies: int, *, servers: bool) -> None:
+def kept(folder: Path, studies: int) -> tuple[SearchIndex, float, float]:
+    """Return the index that is kept in a folder, or make it."""
+    if (folder / "index.sqlite").exists():
+        backend = SQLiteBackend(folder / "index.sqlite")
+        return SearchIndex(backend, Cache(folder / "sqlite"), OWNER, bytes(16), IndexOptions()), 0.0, 0.0
+    (folder / "sqlite").mkdir(parents=True)
+    return build(folder / "sqlite", SQLiteBackend(folder / "index.sqlite"), studies)
+
+
+def main(studies: int, keep: Path | None, *, servers: bool) -> None:
     print(machine())
     with tempfile.TemporaryDirectory(prefix="medveil-search-") as name:
         folder = Path(name)
         full_rows_on_disk(folder)
-        (folder / "sqlite").mkdir()
-        index, *seconds = build(folder / "sqlite", SQLiteBackend(folder / "index.sqlite"), studies)
+        index, *seconds = kept(folder / "kept" if keep is None else keep, studies)
         report("SQLite", index, (seconds[0], seconds[1]))
         index.close()
         if servers:
