@@ -15,6 +15,7 @@ from medveil.crypto.prg import SYSTEM
 from medveil.stores.directory import DirectoryStore
 from medveil.vault import Vault, parse_config
 from medveil.vault.grants.recipients import fingerprint_of, public_file
+from medveil.vault.grants.records import Said
 
 OWNER = OwnerKey(bytes(range(32)))
 CLOUDS = ("north", "east", "south", "west")
@@ -57,7 +58,7 @@ def _fill(vault: Vault, studies: int) -> list[bytes]:
     for entry in hospital(studies):
         said = entry.described
         token = members.token(said.study_uid, entry.object_id)
-        plain = canonical.encode([entry.size, said.study, said.instance, "file.dcm", b""])
+        plain = Said(entry.size, said.study, said.instance, "file.dcm").encode()
         nonce = SYSTEM.bytes(12)
         where = canonical.encode(["member", entry.object_id, 1])
         rows.append((token, entry.object_id, 1, 1, nonce + members._cipher.encrypt(nonce, plain, where)))

@@ -21,9 +21,8 @@ from medveil.vault.grants import places
 from medveil.vault.grants.ledger import GrantRow, Pack
 from medveil.vault.grants.members import Members, unknown
 from medveil.vault.grants.recipients import Recipient, check_pinned, read_public, write_invitation
-from medveil.vault.grants.records import PACK, GrantedObject, StudyGrant, content_hash, seal_record
+from medveil.vault.grants.records import PACK, StudyEntry, content_hash, seal_record
 from medveil.vault.keys import StudyKeys, study_keys
-from medveil.vault.search.attributes import Attributes
 
 if TYPE_CHECKING:
     from medveil.vault.session import Session
@@ -387,31 +386,15 @@ class Grants:
             packs.append((Pack(recipient, serial, name, record, "new"), piece))
         ledger.issue(recipient, packs, dead)
 
-    def _entry(self, row: GrantRow, keys: _KeyRing, epoch: int) -> StudyGrant:
-        objects = []
-        attributes: Attributes = {}
-        epochs = {epoch}
-        for member in self._ledger.members(row.study):
-            said = self._members.said(member)
-            attributes = attributes or said.study or {"name": said.name}
-            epochs.add(member.epoch)
-            objects.append(
-                GrantedObject(
-                    member.object_id,
-                    member.version,
-                    said.size,
-                    member.epoch,
-                    said.instance | {"name": said.name},
-                    said.key,
-                )
-            )
-        return StudyGrant(
+    def _entry(self, row: GrantRow, keys: _KeyRing, epoch: int) -> StudyEntry:
+        members = self._ledger.members(row.study)
+        epochs = {epoch, *(member.epoch for member in members)}
+        return StudyEntry(
             row.study,
             row.not_before,
             row.expires,
             {one: keys(one)(row.study) for one in epochs},
-            attributes,
-            tuple(objects),
+            [(one.object_id, one.version, one.epoch, self._members.plain(one)) for one in members],
         )
 
     def _catch_up(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
@@ -13,24 +12,14 @@ from medveil.crypto.keyfile import OwnerKey
 from medveil.crypto.prg import SYSTEM
 from medveil.errors import StoreError
 from medveil.vault.grants.ledger import Ledger, Member
+from medveil.vault.grants.records import Said
 from medveil.vault.keys import study_name, study_token
-from medveil.vault.search.attributes import Attributes, Described
+from medveil.vault.search.attributes import Described
 
 if TYPE_CHECKING:
     from medveil.vault.session import Session
 
 _NONCE: Final = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What is kept of one object: size in bytes, attributes of study and instance, file name, a key of its own."""
-
-    size: int
-    study: Attributes = field(repr=False)
-    instance: Attributes = field(repr=False)
-    name: str = field(default="", repr=False)
-    key: bytes = field(default=b"", repr=False)
 
 
 class Members:
@@ -51,21 +40,23 @@ class Members:
     ) -> None:
         """Remember an object's newest version."""
         token = self.token(described.study_uid, object_id)
-        plain = canonical.encode([size, described.study, described.instance, name, key])
+        plain = Said(size, described.study, described.instance, name, key).encode()
         nonce = SYSTEM.bytes(_NONCE)
         sealed = nonce + self._cipher.encrypt(nonce, plain, _where(object_id, version))
         self.ledger.join(token, Member(object_id, version, epoch, sealed))
 
-    def said(self, member: Member) -> Said:
-        """Return what is kept of an object. Raises StoreError where the ledger was damaged."""
+    def plain(self, member: Member) -> bytes:
+        """Return what is kept of an object, encoded. Raises StoreError where the ledger was damaged."""
         try:
-            plain = self._cipher.decrypt(
+            return self._cipher.decrypt(
                 member.sealed[:_NONCE], member.sealed[_NONCE:], _where(member.object_id, member.version)
             )
         except (InvalidTag, ValueError):
             raise StoreError("the ledger of grants is damaged: restore grants.sqlite from a backup") from None
-        size, study, instance, name, key = canonical.decode(plain, limit=1 << 20)
-        return Said(size, study, instance, name, key)
+
+    def said(self, member: Member) -> Said:
+        """Return what is kept of an object. Raises StoreError where the ledger was damaged."""
+        return Said.decode(self.plain(member))
 
 
 def _where(object_id: bytes, version: int) -> bytes:

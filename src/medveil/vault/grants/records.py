@@ -6,7 +6,7 @@
     body     = canonical {v, dataset, recipient (key id), epoch, serial, issued, live, envelope, entries}
     envelope = HPKE to the recipient's pinned key of a fresh 32-byte key K; info names dataset, recipient, epoch, serial
     entry_i  = AES-256-GCM(PRF(K, i), nonce 0, padded study entry, associated data = the same four and i)
-    study entry = {study, not_before, expires, keys {epoch: study key}, attributes, objects}
+    study entry = {study, not_before, expires, keys {epoch: study key}, objects: [id, version, epoch, said]}
 
 Serials of a recipient only rise. `live` lists the serials that count once this record is issued: a client that has seen
 it takes no other, so a provider can neither bring a withdrawn record back nor hide one unnoticed.
@@ -14,6 +14,7 @@ it takes no other, so a provider can neither bring a withdrawn record back nor h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ _BODY: Final[dict[str, type]] = {
     "envelope": bytes, "entries": list,
 }  # fmt: skip
 _ENTRY: Final[dict[str, type]] = {
-    "study": bytes, "not_before": int, "expires": int, "keys": dict, "attributes": dict, "objects": list,
+    "study": bytes, "not_before": int, "expires": int, "keys": dict, "objects": list,
 }  # fmt: skip
 
 
@@ -77,6 +78,41 @@ class StudyGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyEntry:
+    """One study as the owner grants it. objects: (id, version, epoch, `Said` as it is encoded) of each."""
+
+    study: bytes
+    not_before: int
+    expires: int
+    keys: dict[int, bytes] = field(repr=False)
+    objects: Sequence[tuple[bytes, int, int, bytes]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is kept of one object: size in bytes, attributes of study and instance, file name, a key of its own."""
+
+    size: int
+    study: Attributes = field(repr=False)
+    instance: Attributes = field(repr=False)
+    name: str = field(default="", repr=False)
+    key: bytes = field(default=b"", repr=False)
+
+    def encode(self) -> bytes:
+        """Return the canonical encoding."""
+        return canonical.encode([self.size, self.study, self.instance, self.name, self.key])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Said:
+        """Read the canonical encoding. Raises FormatError, LimitError."""
+        found = canonical.decode(data, limit=1 << 20)
+        kinds = (int, dict, dict, str, bytes)
+        if not isinstance(found, list) or [type(one) for one in found] != list(kinds):
+            raise FormatError("what is said of a granted object is of an unknown form")
+        return cls(*found)
+
+
+@dataclass(frozen=True, slots=True)
 class GrantRecord:
     """A record whose signature is the owner's; entries are still sealed."""
 
@@ -96,7 +132,7 @@ def content_hash(data: bytes) -> bytes:
 
 
 def seal_record(
-    studies: list[StudyGrant], recipient: RecipientKey, owner: OwnerKey, *, dataset: bytes, epoch: int, serial: int,
+    studies: list[StudyEntry], recipient: RecipientKey, owner: OwnerKey, *, dataset: bytes, epoch: int, serial: int,
     live: tuple[int, ...], issued: int, rng: Randomness = SYSTEM,
 ) -> bytes:  # fmt: skip
     """Return the bytes of a record. Raises LimitError where it would be too large."""
@@ -163,15 +199,14 @@ def _where(dataset: bytes, recipient: bytes, epoch: int, serial: int) -> bytes:
     return canonical.encode(["grant", dataset, recipient, epoch, serial])
 
 
-def _seal_entry(key: bytes, where: bytes, number: int, study: StudyGrant) -> bytes:
+def _seal_entry(key: bytes, where: bytes, number: int, study: StudyEntry) -> bytes:
     plain = canonical.encode(
         {
             "study": study.study,
             "not_before": study.not_before,
             "expires": study.expires,
             "keys": study.keys,
-            "attributes": study.attributes,
-            "objects": [[o.object_id, o.version, o.size, o.epoch, o.attributes, o.key] for o in study.objects],
+            "objects": study.objects,
         }
     )
     framed = len(plain).to_bytes(4, "big") + plain
@@ -188,13 +223,17 @@ def _open_entry(key: bytes, where: bytes, number: int, sealed: bytes) -> StudyGr
         raise TamperedError("an entry of a grant does not open: it was altered") from None
     plain = framed[4 : 4 + int.from_bytes(framed[:4], "big")]
     found = _checked(canonical.decode(plain, limit=MAX_RECORD), _ENTRY)
-    try:
-        objects = tuple(GrantedObject(*one) for one in found["objects"])
-    except TypeError:
-        raise FormatError("a grant's list of objects is of an unknown form") from None
-    return StudyGrant(
-        found["study"], found["not_before"], found["expires"], found["keys"], found["attributes"], objects
-    )
+    attributes: Attributes = {}
+    objects = []
+    for one in found["objects"]:
+        if not isinstance(one, list) or [type(part) for part in one] != [bytes, int, int, bytes]:
+            raise FormatError("a grant's list of objects is of an unknown form")
+        object_id, version, epoch, encoded = one
+        said = Said.decode(encoded)
+        attributes = attributes or said.study or {"name": said.name}
+        named = said.instance | {"name": said.name}
+        objects.append(GrantedObject(object_id, version, said.size, epoch, named, said.key))
+    return StudyGrant(found["study"], found["not_before"], found["expires"], found["keys"], attributes, tuple(objects))
 
 
 def _checked(record: object, fields: dict[str, type]) -> dict[str, Any]:
