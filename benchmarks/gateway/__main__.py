@@ -1,6 +1,6 @@
 """C-STORE into the gateway beside plain Orthanc, in one run; and a soak of many instances with memory and losses.
 
-    python -m benchmarks.gateway [--instances 300] [--size 512] [--runs 3] [--soak 10000]
+    python -m benchmarks.gateway [--instances 300] [--side 512 128] [--runs 3] [--soak 10000] [--no-pace]
 
 The sender is dcmtk's storescu, one association. Both receivers run as processes of their own on the same disk; both
 sync what they store before they answer (Orthanc's default). The gateway takes turns with Orthanc, run by run. What the
@@ -111,12 +111,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path) -> Iterator[Running]:
+def gateway(folder: Path, more: str = "") -> Iterator[Running]:
     owner, passphrase = OwnerKey.generate(), secrets.token_bytes(16).hex().encode()
     folder.mkdir()
     (folder / "passphrase").write_bytes(passphrase)
     (folder / "vault.toml").write_text(VAULT)
-    (folder / "gateway.toml").write_text(GATEWAY)
+    (folder / "gateway.toml").write_text(GATEWAY + more)
     save_key_file(folder / "owner.key", owner, passphrase)
     Vault.init(load_config(folder / "vault.toml"), owner).close()
     environment = os.environ | {
@@ -137,11 +137,11 @@ def gateway(folder: Path) -> Iterator[Running]:
         process.wait(120)
 
 
-def compare(base: Path, count: int, side: int, runs: int) -> str:
+def compare(base: Path, count: int, side: int, runs: int, more: str) -> str:
     """Send the same number of fresh instances to both in turn; returns a row of medians."""
     rates: dict[str, list[float]] = {"gateway": [], "orthanc": []}
     drained = []
-    with gateway(base / f"gateway-{side}") as ours, run_orthanc(base / f"orthanc-{side}") as theirs:
+    with gateway(base / f"gateway-{side}", more) as ours, run_orthanc(base / f"orthanc-{side}") as theirs:
         for run in range(runs):
             for name, port, title in (
                 ("orthanc", theirs.dicom_port, theirs.ae_title),
@@ -222,14 +222,17 @@ def main() -> None:
     parser.add_argument("--side", type=int, nargs="*", default=[512, 128], help="pixels of a side, one run each")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--soak", type=int, default=10_000, help="instances; 0 leaves it out")
+    parser.add_argument("--no-pace", action="store_true", help="seal while instances arrive; printed, not written")
     options = parser.parse_args()
+    more = "[queue]\npace = false\n" if options.no_pace else ""
     if not Path(SENDER).exists():
         raise SystemExit("needs dcmtk: scripts/system-packages test")
     with tempfile.TemporaryDirectory(prefix="medveil-gateway-") as name:
         base = Path(name)
         if options.side:
-            rows = [compare(base, options.instances, side, options.runs) for side in options.side]
-            write(PAGE, "rate", "\n".join([HEAD, *rows]))
+            rows = [compare(base, options.instances, side, options.runs, more) for side in options.side]
+            if not options.no_pace:
+                write(PAGE, "rate", "\n".join([HEAD, *rows]))
         if options.soak:
             write(PAGE, "soak", soak(base, options.soak, 128))
 

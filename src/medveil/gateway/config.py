@@ -141,7 +141,7 @@ class QueueTable(Table):
     min_free: Annotated[int, Field(ge=0)] = 256 << 20
     max_instance: Annotated[int, Field(ge=1 << 10, le=1 << 31)] = 512 << 20
     max_memory: Annotated[int, Field(ge=1 << 20)] = 1 << 30
-    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    workers: Annotated[int, Field(ge=1, le=64)] = 4
     retry_after: Annotated[int, Field(ge=1, le=3600)] = 30
     pace: bool = True
 
