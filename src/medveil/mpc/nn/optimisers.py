@@ -1,7 +1,8 @@
 """SGD with momentum and Adam on shares. All parameters are one flat vector, so a step costs its rounds once.
 
 Weights are kept at 40 fraction bits, so a small step is not lost; the layers read them truncated to f = 16.
-Gradients arrive summed over the batch, which keeps more of their bits; the learning rate divides by its size.
+Gradients arrive summed over the batch, which keeps more of their bits; the learning rate divides by its size. The
+last batch of an epoch may be smaller: its sum is scaled up to a full batch before it meets the velocity.
 """
 
 from __future__ import annotations
@@ -62,21 +63,27 @@ class Optimiser(abc.ABC):
 class Sgd(Optimiser):
     """v = momentum v + g; w = w - lr v (torch's form)."""
 
-    def __init__(self, engine: Engine, parameters: dict[str, Tensor], lr: float, momentum: float = 0.0) -> None:
+    def __init__(
+        self, engine: Engine, parameters: dict[str, Tensor], lr: float, momentum: float = 0.0, batch: int = 0
+    ) -> None:
         super().__init__(engine, parameters, lr)
         if not 0 <= momentum < 1:
             raise InputError("momentum lies at 0 or above and below 1")
         self.momentum = momentum
+        self.full = batch  # images of a full batch; 0: as many as the first one has
 
     def direction(self, gradient: Tensor, batch: int) -> tuple[Tensor, float]:
-        """Return the velocity."""
+        """Return the velocity, in sums over a full batch."""
         engine = self.engine
+        self.full = self.full or batch
+        if batch != self.full:
+            gradient = engine.scale(gradient, self.full / batch)
         if self.momentum and "velocity" in self.state:
             gradient = engine.add(gradient, engine.scale(self.state["velocity"], self.momentum))
         velocity = engine.extend(gradient)
         if self.momentum:
             self.state["velocity"] = velocity
-        return velocity, self.lr / batch
+        return velocity, self.lr / self.full
 
 
 class Adam(Optimiser):
@@ -121,7 +128,8 @@ def make_optimiser(engine: Engine, parameters: dict[str, Tensor], options: dict[
     """Return the optimiser that a job's options name."""
     name = options.get("optimizer", "sgd")
     if name == "sgd":
-        return Sgd(engine, parameters, float(options["lr"]), float(options.get("momentum", 0.0)))
+        momentum, batch = float(options.get("momentum", 0.0)), int(options.get("batch_size", 0))
+        return Sgd(engine, parameters, float(options["lr"]), momentum, batch)
     if name == "adam":
         return Adam(engine, parameters, float(options["lr"]))
     raise InputError(f"there is no optimiser {name}: take sgd or adam")
