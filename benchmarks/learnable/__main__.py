@@ -2,7 +2,7 @@
 
     python -m benchmarks.learnable [--quick] [--print] [SECTION ...]
 
-SECTION: figures, reproduced, schemes, options, learned, learned-other, speed, epoch; all of them where none is named.
+SECTION: figures, reproduced, schemes, keys, options, learned, learned-other, speed, epoch; all where none is named.
 --quick: fewer images and steps. --print: only print, leave the page alone.
 """
 
@@ -17,7 +17,7 @@ from medveil.crypto.prg import allow_insecure_randomness
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "schemes" / "learnable.md"
-SECTIONS = ("figures", "reproduced", "schemes", "options", "learned", "learned-other", "speed", "epoch")
+SECTIONS = ("figures", "reproduced", "schemes", "keys", "options", "learned", "learned-other", "speed", "epoch")
 
 
 def run(section: str, *, quick: bool) -> str:
@@ -29,6 +29,8 @@ def run(section: str, *, quick: bool) -> str:
             return leakage.reproduced(quick=quick)
         case "schemes":
             return leakage.every_scheme(quick=quick)
+        case "keys":
+            return leakage.keys_and_puzzles(quick=quick)
         case "options":
             return leakage.every_option(quick=quick)
         case "learned" | "learned-other":

@@ -81,7 +81,7 @@ def learned(*, quick: bool, other: bool) -> str:
     attack = LearnedReconstruction(steps=steps, width=32, batch=4)
     found = material("smoothed", some, options={"block": 4, "grey": "three"}, public=public)
     result = attack.run(found, seed=SEED)
-    yield_picture("other" if other else "same", result)
+    save(f"learned-{'other' if other else 'same'}-domain.png", result)
     chance = result.scores["ssim"].chance
     return (
         "| public images | SSIM | chance | NCC | seconds |\n|---|---|---|---|---|\n"
@@ -90,13 +90,38 @@ def learned(*, quick: bool, other: bool) -> str:
     )
 
 
-def yield_picture(domain: str, result: AttackResult) -> None:
+def save(name: str, result: AttackResult) -> None:
+    """Put an attack's picture beside the page."""
     from benchmarks.learnable.figures import FOLDER
     from medveil.imaging.raster import encode_png
 
-    name = f"learned-{domain}-domain.png"
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / name).write_bytes(encode_png(next(iter(result.pictures.values())), level=9))
+
+
+def keys_and_puzzles(*, quick: bool) -> str:
+    """What breaks the block schemes: known pictures, and the jigsaw."""
+    n = 3 if quick else 8
+    lines = ["| attack | data | measure | value [95 %] | chance | SSIM |", "|---|---|---|---|---|---|"]
+    for data, name in ((MRI, "MRI"), (XRAY, "X-ray")):
+        whole = load(data, "test")
+        some, known = whole.spread(n), load(data, "train").spread(4).pictures
+        cases = (
+            ("tanaka-known-plaintext", "tanaka", "exact", {"known": known[:1]}),
+            ("patchwise-known-plaintext", "patchwise", "exact", {"known": known}),
+            ("jigsaw", "etc", "neighbours", {}),
+        )
+        for attack, scheme, score, more in cases:
+            found = run(attack, material(scheme, some, options={}, **more))
+            s = found.scores[score]
+            looks = found.scores["ssim"].value
+            lines.append(f"| {attack} | {name} | {score} | {cell(found, score)} | {s.chance:.3f} | {looks:.3f} |")
+            if attack == "jigsaw" and data == XRAY:
+                save("jigsaw.png", found)
+    return (
+        f"{n} pictures of each set in one channel; one known picture for tanaka, four for patchwise.\n\n"
+        + "\n".join(lines)
+    )
 
 
 def every_scheme(*, quick: bool) -> str:

@@ -121,6 +121,15 @@ def test_64_known_blocks_decrypt_tanaka(grey: str) -> None:
         TanakaKnownPlaintext(known_blocks=0)
 
 
+@pytest.mark.parametrize("grey", ["one", "three"])
+def test_known_pictures_decrypt_patchwise(grey: str) -> None:
+    found = brains(12, 128)
+    secret = gather("learnable-patchwise", found[:6], options={"grey": grey}, known=found[6:])
+    result = registry.load("patchwise-known-plaintext")().run(secret, seed=1)
+    assert result.scores["exact"].value > 0.8
+    assert result.broken
+
+
 def test_recover_finds_a_random_key() -> None:
     rng = np.random.default_rng(2)
     plain = rng.integers(0, 16, (64, 96), np.uint8)

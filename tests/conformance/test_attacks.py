@@ -20,6 +20,7 @@ from medveil.attacks.learned_reconstruction import LearnedReconstruction
 # Which scheme an attack is tried on; SKK for all others.
 TARGETS = {
     "tanaka-known-plaintext": "learnable-tanaka",
+    "patchwise-known-plaintext": "learnable-patchwise",
     "jigsaw": "learnable-etc",
     "learned-reconstruction": "learnable-smoothed",
     "multi-encryption": "learnable-smoothed",

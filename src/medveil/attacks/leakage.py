@@ -23,6 +23,7 @@ from medveil.errors import InputError, UnsupportedError
 Array = npt.NDArray[Any]
 
 LOOKS: Final = ("leading-bit", "minimum-difference", "learned-reconstruction", "jigsaw")
+KEYS: Final = ("tanaka-known-plaintext", "patchwise-known-plaintext")
 SLOW: Final = ("learned-reconstruction", "known-plaintext")
 _AGAIN: Final = 8
 _AGAIN_IMAGES: Final = 8
@@ -55,7 +56,7 @@ def material_of(inquiry: Inquiry, images: Collection, progress: Progress | None 
     outside = [i for i in range(len(images.pictures)) if i not in set(inside)]
     own, rest = images.take(inside), images.take(outside)
     grouped = all(images.groups)
-    known = min(_KNOWN if inquiry.learned else 1, len(rest.pictures) // 2)
+    known = min(_KNOWN if inquiry.learned else 4, len(rest.pictures) // 2)
     return gather(
         inquiry.scheme,
         own.pictures,
@@ -137,14 +138,14 @@ def words(results: Sequence[AttackResult]) -> tuple[str, bool]:
     elif "same-patient" in broken:
         leaks.append("who it is: other pictures of the same patient are found from the encrypted one")
     looks = [name for name in LOOKS if name in broken]
-    if "tanaka-known-plaintext" in broken:
-        leaks.append("everything, once a single picture is known: the key of the whole data set follows from it")
+    if any(name in broken for name in KEYS):
+        leaks.append("everything, once a few pictures are known: the key of the whole data set follows from them")
     if looks:
         best = max((broken[name] for name in looks), key=lambda r: r.scores["ssim"].value)
         leaks.append(f"what it looks like: likeness (SSIM) {best.scores['ssim'].value:.2f} by {best.attack}")
     elif "multi-encryption" in broken:
         leaks.append("what it looks like, if an image is ever encrypted twice")
-    others = sorted(set(broken) - {"linkage", "same-patient", "tanaka-known-plaintext", "multi-encryption", *LOOKS})
+    others = sorted(set(broken) - {"linkage", "same-patient", *KEYS, "multi-encryption", *LOOKS})
     if others:
         leaks.append(f"what {', '.join(others)} gets")
     if not leaks:

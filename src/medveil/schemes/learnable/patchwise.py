@@ -7,7 +7,7 @@ patches change places. A patch embedding is linear, so a model trained on plain 
 (`match_embedding`) and gives the same answers on encrypted ones, without training again.
 
 Protects against a glance. Not protected: the key is one linear map for all patches of all images, which a few known
-patches give by least squares (`attacks.known_plaintext`); min(v, 2^L - 1 - v) keeps its multiset in each patch, which
+pictures give away (`attacks.patchwise_known_plaintext`); min(v, 2^L - 1 - v) keeps its multiset in each patch, which
 links a picture to its original (`attacks.linkage`).
 """
 
