@@ -113,7 +113,7 @@ def test_many_encryptions_give_the_picture_back() -> None:
 def test_64_known_blocks_decrypt_tanaka(grey: str) -> None:
     result = TanakaKnownPlaintext().run(material("learnable-tanaka", 4, grey=grey), seed=1)
     assert result.scores["exact"].value == 1
-    few = TanakaKnownPlaintext(known_blocks=3).run(material("learnable-tanaka", 4, grey=grey), seed=1)
+    few = TanakaKnownPlaintext(known_blocks=1).run(material("learnable-tanaka", 4, grey=grey), seed=1)
     assert few.scores["exact"].value < 1
     with pytest.raises(UnsupportedError):
         TanakaKnownPlaintext().run(material("learnable-ele", 4), seed=1)
