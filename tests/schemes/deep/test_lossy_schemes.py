@@ -12,17 +12,19 @@ import numpy as np
 import pytest
 from tests.schemes.deep.deep_images import as_image, xrays
 
-from medveil.errors import UnsupportedError
+from medveil.errors import UnsupportedError, UsageError
 from medveil.metrics.image_quality import psnr
 from medveil.schemes import registry
 from medveil.schemes.base import FindingKind
 from medveil.schemes.deep import layout, preview, samples
 from medveil.schemes.deep.codec import Codec
 from medveil.schemes.deep.container import Grid
+from medveil.schemes.deep.cyclegan import CycleGAN
 from medveil.schemes.deep.integer_flow import IntegerFlow
+from medveil.schemes.deep.roi_targets import dice, lung_fields
 from medveil.schemes.deep.scheme import DeepScheme
 
-LOSSY = ("backprop", "scramble_aae")
+LOSSY = ("backprop", "scramble_aae", "cyclegan")
 
 
 def scheme_of(method: str, **options: object) -> DeepScheme:
@@ -114,6 +116,24 @@ def test_codes_lie_where_their_blocks_lie(shape: tuple[int, ...]) -> None:
         assert set(tiles[0, high : 2 * high, 16:24].reshape(-1)) == set(codes[0, :, 1, 2])
     grid = Grid(1, 1, shape[0], 64)
     assert np.array_equal(layout.cut(layout.joined(tiles, grid), grid), tiles)
+
+
+def test_a_roi_is_found_in_the_ciphertext(shared_data: Path) -> None:
+    scheme = scheme_of("cyclegan")
+    assert isinstance(scheme, CycleGAN)
+    scores, blind = [], []
+    shown = xrays(shared_data)[:16]
+    usual = lung_fields(xrays(shared_data, "train")).mean(axis=0) > 0.5
+    for picture in shown:
+        protected = scheme.protect(as_image(picture))
+        found = scheme.segment(protected.parts, protected.secret)
+        assert found.shape == (1, 64, 64)
+        wanted = lung_fields(picture[None])
+        scores.append(dice(found, wanted))
+        blind.append(dice(usual[None], wanted))
+    assert np.mean(scores) > np.mean(blind)
+    with pytest.raises(UsageError, match="trained key"):
+        CycleGAN().segment(protected.parts, protected.secret)
 
 
 @pytest.mark.parametrize("method", [*LOSSY, "invertible"])

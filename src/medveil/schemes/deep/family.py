@@ -1,3 +1,3 @@
 """The schemes of this room; nothing here imports torch."""
 
-MEMBERS = ("backprop", "invertible", "scramble_aae")
+MEMBERS = ("backprop", "cyclegan", "invertible", "scramble_aae")

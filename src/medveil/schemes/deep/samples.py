@@ -22,6 +22,7 @@ METHODS: Final = ("invertible", "backprop", "scramble_aae", "cyclegan")
 FOLDER: Final = Path(__file__).resolve().parent / "insecure_samples"
 SHA256: Final = {
     "backprop": "fded2f28f5efbb75909b7a3eb31ec63acde593861a9765554df84f218488c17f",
+    "cyclegan": "463c0c38ba840d9c8999c3248c082e75fcb4e69e711d1e306c08b4e813a0ff07",
     "scramble_aae": "f909379cbda01a67113b89bb9bae42f43ba18e01e54045d8f9c77001827683d9",
     "invertible": "1bf853743950dd2bdb0f735a266488c3c03b0431d345be0edf9f27dd1a0f1858",
 }

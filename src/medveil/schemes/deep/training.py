@@ -47,7 +47,7 @@ PLANS: Final[dict[str, dict[str, Plan]]] = {
         "gpu": Plan({"size": 256, "block": 8, "codes": 32}, 300, 64, 3e-2, "cuda"),
     },
     "cyclegan": {
-        "cpu": Plan({"size": 64, "channels": 12, "blocks": 1, "roi_channels": 8}, 10, 8, 8e-4),
+        "cpu": Plan({"size": 64, "channels": 12, "blocks": 1, "roi_channels": 8}, 8, 8, 1e-3),
         "gpu": Plan({"size": 256, "channels": 64, "blocks": 9, "roi_channels": 32}, 100, 4, 2e-4, "cuda"),
     },
     "scramble_aae": {
