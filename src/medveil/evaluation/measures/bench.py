@@ -97,15 +97,17 @@ def image_of(picture: Pixels) -> MedicalImage:
 def contents(part: Part) -> Pixels:
     """Return what a part holds as bytes: of a picture its pixels, since a picture file's framing is never random.
 
-    Shares of black and white noise carry a bit a pixel; they come as those bits, packed. Of other parts the middle is
-    taken, behind what stands in front and before what fills the end.
+    Shares of black and white noise carry a bit a pixel; they come as those bits, packed. The middle is taken, behind
+    the public record that stands in front and before what fills the end.
     """
     if part.media_type.startswith("image/"):
         pixels = picture_of(part)
         if len(np.unique(pixels)) <= 4:
-            return np.packbits((pixels > pixels.mean()).reshape(-1))
-        return np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8)
-    held = np.frombuffer(part.data, np.uint8)
+            held = np.packbits((pixels > pixels.mean()).reshape(-1))
+        else:
+            held = np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8)
+    else:
+        held = np.frombuffer(part.data, np.uint8)
     return held[4 * len(held) // 10 : 9 * len(held) // 10]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final, cast
 
@@ -42,7 +43,7 @@ class Sealed(Scheme):
 
     name: ClassVar[str] = "sealed"
     version: ClassVar[int] = 1
-    claim = Claim(
+    claim: Claim = Claim(
         lossless=True,
         authenticated=True,
         localises=True,
@@ -76,6 +77,11 @@ class Sealed(Scheme):
         if mode == Mode.KEYLESS and not insecure_keyless:
             raise UsageError("in mode keyless any k holders can read: pass insecure_keyless=True if that is wanted")
         self._options = SealOptions((threshold[0], threshold[1]), Mode(mode), codec, chunk)
+        if threshold[0] == threshold[1]:  # without a part to spare, what was changed is refused, not shown or mended
+            narrowed = replace(type(self).claim, localises=False, tile=None, repairs=False)
+        else:
+            narrowed = type(self).claim
+        self.claim = replace(narrowed, threshold=self._options.threshold)
         self._owner = owner
 
     def protect(self, image: MedicalImage | OpaqueFile, *, roi: ROI = ()) -> Protected:
