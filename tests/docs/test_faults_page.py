@@ -23,5 +23,5 @@ def test_its_tests_are_there(number: str, fault: str, outcome: str, tests: str) 
     named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", tests)
     assert named, f"fault {number} ({fault}: {outcome}) has no test"
     for file, function in named:
-        text = (ROOT / "tests" / file).read_text("utf-8")
-        assert not function or f"def {function}(" in text, f"tests/{file} has no {function}"
+        text = (ROOT / file).read_text("utf-8")
+        assert not function or f"def {function}(" in text, f"{file} has no {function}"
