@@ -8,6 +8,9 @@ PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-che
 STAMP  := $(VENV)/.stamps
 VENV_SPU := .venv-spu
 export OMP_NUM_THREADS ?= 1
+# Tests run in this many processes, a file in one of them. Fixed hashing: both must collect the same names in one order.
+JOBS   ?= 2
+PYTEST := PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .PHONY: demo test test-quick lint bench bench-mpc docs format clean system-packages
 .DEFAULT_GOAL := help
@@ -44,10 +47,10 @@ lint: $(STAMP)/dev  ## ruff, mypy, import contracts
 	$(BIN)/lint-imports
 
 test: lint system-packages  ## everything CI runs: lint, then all tests, real servers included
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: $(STAMP)/dev  ## the tests that need no server
-	$(BIN)/python -m pytest -m "not integration"
+	$(PYTEST) -m "not integration"
 
 bench: $(STAMP)/dev  ## measure the figures of docs/benchmarks.md, peers in the same run
 	@scripts/system-packages bench
