@@ -22,6 +22,10 @@ MAX_FILE: Final = 16384
 
 _DOMAIN: Final = "vault invitation"
 
+_NO_KEY: Final = (
+    "this is no recipient's public key of a known version: they make one with medveil keygen --recipient --public FILE"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
@@ -62,10 +66,10 @@ def read_public(data: bytes) -> RecipientKey:
     """Read a recipient's public file. Raises FormatError, LimitError."""
     record = canonical.decode(data, limit=MAX_FILE)
     if not isinstance(record, dict) or set(record) != {"v", "kind", "key"} or record["v"] != 1:
-        raise FormatError("this is no recipient's public key of a known version")
+        raise FormatError(_NO_KEY)
     key = record["key"]
     if record["kind"] != "recipient public" or not isinstance(key, bytes) or len(key) != RECIPIENT_KEY_SIZE:
-        raise FormatError("this is no recipient's public key of a known version")
+        raise FormatError(_NO_KEY)
     return RecipientKey.from_bytes(key)
 
 
