@@ -71,7 +71,7 @@ def _goldschmidt(engine: Engine, numerator: Tensor, unit: Tensor) -> Tensor:
 def divide(engine: Engine, a: Tensor, b: Tensor, *, low: int = -6, high: int = 13) -> Tensor:
     """Return a / b, wide, for b in [2^low, 2^(high + 1)) and |a / b| < 2^14.
 
-    Relative error at most 2^-13, absolute at most 2^(1 - low) 2^-16 more for |a| <= 1.
+    Relative error at most 2^-13, absolute 2^-13 (8 units) and 8 units / b more.
     """
     b = engine.wide(b)
     factor, _ = normalise(engine, b, low, high)

@@ -156,3 +156,14 @@ def test_noise_is_no_part() -> None:
             unpack_part(noise)
         with pytest.raises(MedveilError):
             Sealed().verify([b"MVPT\x01" + noise, noise])
+
+
+def test_bytes_put_in_before_the_share_are_found(sealed: list[tuple[Sealed, Protected, bytes]]) -> None:
+    """The share is still found behind them, so the file is exact; the part was changed all the same."""
+    for scheme, protected, original in sealed:
+        part = protected.parts[0]
+        record, share = unpack_part(part.data)
+        edited = Part(1, part.data[: record.size] + b"more" + share)
+        restored = scheme.restore([edited, *protected.parts[1:]], protected.secret)
+        assert restored.image.original == original
+        assert {(f.kind, f.part, f.place) for f in restored.findings} == {(FindingKind.TAMPER, 1, "record")}

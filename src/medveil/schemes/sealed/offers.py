@@ -97,8 +97,13 @@ def choose(
     shares: dict[int, ShareReader] = {}
     for place, offer in offers.items():
         record = offer.record
-        same = record is not None and record.manifest == manifest.data and record.envelopes == true[0]
         start = _start(offer, true[1])
+        # The share is found wherever it begins; bytes that were put in before it are a change of the record all the same.
+        same = record is not None and (record.manifest, record.envelopes, record.size) == (
+            manifest.data,
+            true[0],
+            start,
+        )
         shares[place] = OffsetShare(offer.reader, start)
         if not same and not _other_object(offer, shares[place], manifest):
             message = f"the record in front of part {place} was changed"
