@@ -98,7 +98,7 @@ def choose(
     for place, offer in offers.items():
         record = offer.record
         start = _start(offer, true[1])
-        # The share is found wherever it begins; bytes that were put in before it are a change of the record all the same.
+        # The share is found wherever it begins; bytes put in before it are a change of the record all the same.
         same = record is not None and (record.manifest, record.envelopes, record.size) == (
             manifest.data,
             true[0],
