@@ -20,6 +20,7 @@ from medveil.schemes.learnable.keystream import Stream
 from medveil.schemes.learnable.scrambling import scramble_pixels
 
 KEY = bytes(range(32))
+SHARE = 0.05  # of an epoch, at most
 GOALS = {"skk": 500, "smoothing": 200, "minimum difference": 100}
 
 
@@ -83,11 +84,9 @@ def share_of_epoch() -> str:
         "|---|---|---|---|",
     ]
     scheme = registry.load("learnable-smoothed")(key=KEY)
-    scheme.encrypt(images[:2])
-    started = time.process_time()
-    scheme.encrypt(images)
-    encryption = time.process_time() - started
+    encryption = statistics.median(cpu_in_turn({"encrypt": functools.partial(scheme.encrypt, images)})["encrypt"])
     train(given, TrainingPlan(model="small-cnn", epochs=1, validate=0), None)  # loads what is loaded once
+    missed = []
     for model in ("small-cnn", "resnet18", "densenet121"):
         seconds = []
         for epochs in (1, 3):
@@ -95,8 +94,12 @@ def share_of_epoch() -> str:
             train(given, TrainingPlan(model=model, epochs=epochs, validate=0), None)
             seconds.append(time.process_time() - started)
         epoch = (seconds[1] - seconds[0]) / 2
+        if encryption > SHARE * epoch:
+            missed.append(model)
         lines.append(f"| {model} | {epoch:.2f} | {encryption:.3f} | {encryption / epoch:.1%} |")
     return (
         "\n".join(lines)
-        + "\n\nPictures are encrypted once, and then trained on for many epochs; the share is of a single one."
+        + "\n\nPictures are encrypted once (median of 9) and trained on for many epochs; the share is of a "
+        f"single one. The goal is at most {SHARE:.0%}: "
+        + (f"missed for {', '.join(missed)}." if missed else "met for every network.")
     )

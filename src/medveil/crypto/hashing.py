@@ -22,6 +22,7 @@ HASH_SIZE: Final = 32
 
 _CONTEXT: Final = "medveil v1 "
 _TREE_KEY: Final = blake3(b"", derive_key_context=_CONTEXT + "merkle tree").digest()
+_JOINED: Final = 1 << 16  # parts of so many bytes together are hashed in one call, which is quicker
 _LEAF, _NODE = b"\x00", b"\x01"
 
 
@@ -48,10 +49,14 @@ def keyed(key: bytes, *parts: Buffer) -> bytes:
 
 
 def _feed(hasher: blake3, parts: Iterable[Buffer]) -> None:
+    pieces: list[Buffer] = []
     for part in parts:
         data = part.cast("B") if isinstance(part, memoryview) else part
-        hasher.update(len(data).to_bytes(8, "big"))
-        hasher.update(data)
+        pieces += (len(data).to_bytes(8, "big"), data)
+    if sum(map(len, pieces)) <= _JOINED:
+        pieces = [b"".join(pieces)]
+    for piece in pieces:
+        hasher.update(piece)
 
 
 class MerkleTree:

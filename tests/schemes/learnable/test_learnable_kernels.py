@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from medveil.crypto.hashing import tagged
 from medveil.imaging.reader import read
 from medveil.imaging.samples import FOLDER
 from medveil.schemes.learnable import kernels, scrambling
@@ -101,6 +103,22 @@ def test_smoothing_of_any_samples(pixels: np.ndarray, kind: int, block: int) -> 
     np.testing.assert_array_equal(fast, slow_smooth(pixels, block, kinds))
 
 
+@pytest.mark.parametrize(("side", "block"), [((64, 64), 4), ((17, 50), 3), ((40, 33), 16), ((9, 20), 9)])
+@pytest.mark.parametrize(("bits", "channels"), [(8, 1), (8, 3), (12, 1)])
+def test_smoothing_of_many_pictures_at_once(side: tuple[int, int], block: int, bits: int, channels: int) -> None:
+    """Strips of several pictures share a batch; one filter for all channels, or each its own."""
+    one = real(bits, channels)[: side[0], : side[1]]
+    stack = np.ascontiguousarray(np.stack([np.roll(one, 3 * i, axis=0)[:, ::-1] for i in range(40)]))
+    down, across = (-(-n // block) for n in side)
+    for drawn in {1, channels}:
+        kinds = np.random.default_rng(block).integers(0, 4, (40, down, across, drawn)).astype(np.uint8)
+        fast = stack.copy()
+        kernels.smooth_stack(fast.reshape(40, side[0], -1), channels, block, kinds, False, bits, 0)
+        for i in range(40):
+            own = np.broadcast_to(kinds[i], (down, across, channels))
+            np.testing.assert_array_equal(fast[i], slow_smooth(stack[i], block, own))
+
+
 def test_every_filter_is_drawn_alike_and_one_serves_all_channels() -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (256, 256, 3), np.uint8)
     done = Smoothed(block=4, key=KEY, filters=("maximum", "minimum")).encrypt(pixels[None])[0]
@@ -114,8 +132,6 @@ def test_every_filter_is_drawn_alike_and_one_serves_all_channels() -> None:
 
 def test_vectors() -> None:
     """Fixed results: a data set encrypted by one version is known again by the next."""
-    from medveil.crypto.hashing import tagged
-
     path: Path = FOLDER / "us-breast-benign.png"
     pixels = read(path).pixels[:, :64, :64]
     done = Smoothed(block=4, key=KEY, grey="three").encrypt(pixels)
@@ -124,3 +140,24 @@ def test_vectors() -> None:
 
 
 VECTOR = "ae0b479d758abb43"
+
+
+@pytest.mark.parametrize(
+    ("bits", "channels", "options", "vector"),
+    [
+        (8, 1, {"block": 4}, "a981d5428cb01fc8"),
+        (8, 3, {"block": 3, "filters": "mean,median,minimum"}, "7ee4f2fa5efa2a8f"),
+        (8, 3, {"block": 6, "choice": "channel", "rounding": "nearest"}, "f26d6fed70e4c6de"),
+        (8, 3, {"block": 5, "over": "block", "edge": "replicate"}, "334ef5a3bf0b42f2"),
+        (12, 1, {"block": 7, "per": "dataset"}, "69649cb152a8260a"),
+        (15, 1, {"block": 17}, "de455a1b9da63e2b"),
+        (8, 3, {"block": 1}, "5f9a08aa8695fd14"),
+    ],
+)
+def test_vectors_of_options(bits: int, channels: int, options: dict[str, Any], vector: str) -> None:
+    one = real(bits, channels)
+    stack = np.stack([one, one[::-1], one[:, ::-1]])
+    done = Smoothed(key=KEY, **options).encrypt(stack, bits=bits)
+    assert tagged("test vector", done.tobytes()).hex()[:16] == vector
+    for i in range(3):
+        np.testing.assert_array_equal(Smoothed(key=KEY, **options).encrypt(stack[i : i + 1], bits=bits)[0], done[i])

@@ -195,5 +195,13 @@ def test_streams_are_fair_and_repeatable() -> None:
     order = Stream(KEY, "a").permutation(96, 50)
     assert all(sorted(row) == list(range(96)) for row in order.tolist())
     assert Stream(KEY, "c").below(256, 5).dtype == np.uint8
+    for bound in (1, 4, 256):  # nothing is drawn again, and the stream goes on where it would have
+        raw, stream = Stream(KEY, "d").bytes(2000), Stream(KEY, "d")
+        np.testing.assert_array_equal(stream.below(bound, 500), raw[:500] % np.uint16(bound))
+        np.testing.assert_array_equal(stream.bytes(100), raw[578:678])
+    assert Stream(KEY, "d").below(3, 0).shape == (0,)
+    long = Stream(KEY, "e").bytes(2_500_001)
+    parts = Stream(KEY, "e")
+    np.testing.assert_array_equal(long, np.concatenate([parts.bytes(n) for n in (1, 1 << 20, 2_500_000 - (1 << 20))]))
     with pytest.raises(InputError):
         Stream(KEY, "a").below(257, 1)

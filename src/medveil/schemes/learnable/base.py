@@ -71,6 +71,10 @@ class LearnableScheme(Scheme):
     def encrypt_one(self, pixels: Array, key: bytes, bits: int) -> Array:
         """Encrypt (rows, columns, channels) under the picture's own key; may be padded to whole blocks."""
 
+    def encrypt_stack(self, stack: Array, keys: Sequence[bytes], bits: int) -> Array:
+        """Encrypt (N, rows, columns, channels), each picture under its own key; for schemes that do many at once."""
+        return np.stack([self.encrypt_one(picture, key, bits) for picture, key in zip(stack, keys, strict=True)])
+
     def encrypt(self, pixels: Array, *, bits: int | None = None) -> Array:
         """Encrypt many pictures of one size.
 
@@ -83,17 +87,12 @@ class LearnableScheme(Scheme):
             raise InputError(f"pictures of shape {pixels.shape}: give (N, rows, columns) or (N, rows, columns, 1 or 3)")
         depth = check_depth(pixels, bits, self.claim.bit_depths)
         key = self._key if self._key is not None else SYSTEM.bytes(keystream.KEY_SIZE)
-        stack = pixels if pixels.ndim == 4 else pixels[..., None]
-        done = [self._under(key, picture, depth) for picture in stack]
-        out = np.stack(done)
+        stack = np.ascontiguousarray(pixels if pixels.ndim == 4 else pixels[..., None])
+        keys = [keystream.image_key(key, picture) for picture in stack] if self.per == "image" else [key] * len(stack)
+        if stack.shape[3] == 1 and self.grey == "three":
+            stack = np.repeat(stack, 3, axis=3)
+        out = self.encrypt_stack(stack, keys, depth)
         return out[..., 0] if pixels.ndim == 3 and out.shape[3] == 1 else out
-
-    def _under(self, key: bytes, picture: Array, bits: int) -> Array:
-        whole = picture
-        if picture.shape[2] == 1 and self.grey == "three":
-            whole = np.repeat(picture, 3, axis=2)
-        own = keystream.image_key(key, picture) if self.per == "image" else key
-        return self.encrypt_one(np.ascontiguousarray(whole), own, bits)
 
     def protect(self, image: MedicalImage | OpaqueFile, *, roi: ROI = ()) -> Protected:
         """Encrypt a single-frame image; without a data set key, under fresh randomness each time.

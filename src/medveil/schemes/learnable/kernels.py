@@ -1,8 +1,8 @@
 """The compiled inner loops of `skk` and `smoothed`.
 
 A trap: in numba `int(uint8)` becomes an unsigned 64-bit number and differences wrap, so samples are widened explicitly;
-every kernel here has a NumPy twin in the tests. The loops run over whole rows and over many blocks at once, so that
-LLVM puts them into vector units.
+every kernel here has a NumPy twin in the tests. The loops run over whole rows and over many blocks at once, of one
+picture or of several, so that LLVM puts them into vector units.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from numba import njit
 
 MEAN, MEDIAN, MAXIMUM, MINIMUM = 0, 1, 2, 3
 
+_LANES = 512  # blocks whose medians are found at once, where a strip has fewer
+_BATCH = 1 << 16  # samples that are gathered for it at most, where a strip has fewer: the second cache holds them
 _PIECE = 2048  # pixels whose channels are taken apart at once: they stay in the first cache
 _ONE, _TWO, _THREE, _SIX, _29 = (np.uint32(v) for v in (1, 2, 3, 6, 29))
 
@@ -57,96 +59,19 @@ def negate(source: Any, out: Any, coins: Any, mask: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _columns(strip: Any, most: Any, least: Any, total: Any) -> None:
-    """Reduce a strip (h, width) over its rows: the largest, the smallest and the sum of each column."""
-    for x in range(strip.shape[1]):
-        most[x] = strip[0, x]
-        least[x] = strip[0, x]
-        total[x] = strip[0, x]
+def _columns(strip: Any, left: Any, most: Any, least: Any, total: Any) -> None:
+    """Reduce a strip over its rows: the largest, the smallest and the sum of each column from `left` on."""
+    width = most.shape[0]
+    row = strip[0, left : left + width]
+    for x in range(width):
+        most[x], least[x], total[x] = row[x], row[x], row[x]
     for y in range(1, strip.shape[0]):
-        for x in range(strip.shape[1]):
-            v = strip[y, x]
+        row = strip[y, left : left + width]
+        for x in range(width):
+            v = row[x]
             most[x] = max(most[x], v)
             least[x] = min(least[x], v)
             total[x] += v
-
-
-@njit(cache=True, nogil=True)
-def _medians(values: Any, lanes: Any, bits: Any, up: Any, found: Any) -> None:
-    """Write the median of each of the first `lanes` columns of values (n, most lanes) to found; two middles: the mean.
-
-    The k-th smallest is built from its highest bit down: a bit is set where fewer than k + 1 values lie below.
-    """
-    n = values.shape[0]
-    lower = np.zeros(lanes, values.dtype)
-    count = np.empty(lanes, np.uint32)
-    k = (n - 1) // 2
-    for bit in range(bits - 1, -1, -1):
-        step = values.dtype.type(1 << bit)
-        count[:] = 0
-        for i in range(n):
-            for lane in range(lanes):
-                count[lane] += np.uint32(values[i, lane] < (lower[lane] | step))
-        for lane in range(lanes):
-            if count[lane] <= k:
-                lower[lane] |= step
-    if n & 1:
-        for lane in range(lanes):
-            found[lane] = lower[lane]
-        return
-    # The upper middle: the same value where more than k + 1 values do not exceed it, else the next larger one.
-    upper = np.full(lanes, values.dtype.type((1 << bits) - 1), values.dtype)
-    count[:] = 0
-    for i in range(n):
-        for lane in range(lanes):
-            v = values[i, lane]
-            count[lane] += np.uint32(v <= lower[lane])
-            if v > lower[lane] and v < upper[lane]:
-                upper[lane] = v
-    for lane in range(lanes):
-        top = lower[lane] if count[lane] > k + 1 else upper[lane]
-        found[lane] = (np.int64(lower[lane]) + np.int64(top) + up) >> 1
-
-
-@njit(cache=True, nogil=True)
-def _gather(strip: Any, block: Any, kinds: Any, channels: Any, together: Any, wide: Any, values: Any) -> Any:
-    """Collect the samples of those blocks of a strip whose filter is the median: values (n, lanes); returns lanes.
-
-    wide: how many blocks, from the left, have their whole width.
-    """
-    lane = 0
-    for bx in range(wide):
-        for c in range(1 if together else channels):
-            if kinds[bx, c] != MEDIAN:
-                continue
-            i = 0
-            for y in range(strip.shape[0]):
-                start = bx * block * channels
-                if together:
-                    for x in range(start, start + block * channels):
-                        values[i, lane] = strip[y, x]
-                        i += 1
-                else:
-                    for x in range(start + c, start + block * channels, channels):
-                        values[i, lane] = strip[y, x]
-                        i += 1
-            lane += 1
-    return lane
-
-
-@njit(cache=True, nogil=True)
-def _edge_median(strip: Any, first: Any, step: Any, bits: Any, up: Any) -> Any:
-    """Return the median of the columns first, first + step, ... of a strip."""
-    across = (strip.shape[1] - first + step - 1) // step
-    values = np.empty((strip.shape[0] * across, 1), strip.dtype)
-    i = 0
-    for y in range(strip.shape[0]):
-        for x in range(first, strip.shape[1], step):
-            values[i, 0] = strip[y, x]
-            i += 1
-    found = np.empty(1, np.int64)
-    _medians(values, 1, bits, up, found)
-    return found[0]
 
 
 @njit(cache=True, nogil=True)
@@ -171,41 +96,157 @@ def _reduce(kind: Any, most: Any, least: Any, total: Any, first: Any, last: Any,
 
 
 @njit(cache=True, nogil=True)
-def smooth(picture: Any, channels: Any, block: Any, kinds: Any, together: Any, bits: Any, up: Any) -> None:
-    """Fill each block of (rows, columns * channels) in place with a statistic of it; edge blocks use what is there.
+def _gather(strip: Any, kinds: Any, left: Any, wide: Any, step: Any, values: Any, lane: Any) -> Any:
+    """Collect the samples of a strip's blocks whose filter is the median: values (n, lanes) from `lane` on.
 
-    kinds: uint8 (down, across, channels): the filter of each block and channel. together: one value over all
-    channels, by the first channel's filter. bits: significant bits. up: 1 rounds halves up, 0 rounds down.
+    kinds: (across, filters a block); its blocks are `wide` samples wide, from `left` on. Returns the next free lane.
     """
-    rows, width = picture.shape
-    across = kinds.shape[1]
-    wide = width // (block * channels)
-    per_block = block * channels if together else block
-    step = 1 if together else channels
-    most, least = np.empty(width, picture.dtype), np.empty(width, picture.dtype)
-    total = np.empty(width, np.uint32)
-    line = np.empty(width, picture.dtype)
-    found = np.empty(across * channels, np.int64)
-    for by in range(kinds.shape[0]):
-        top = by * block
-        strip = picture[top : min(rows, top + block)]
-        _columns(strip, most, least, total)
-        values = np.empty((strip.shape[0] * per_block, max(1, wide * channels)), picture.dtype)
-        lanes = _gather(strip, block, kinds[by], channels, together, wide, values)
-        _medians(values, lanes, bits, up, found)
+    own = np.int64(kinds.shape[1] > 1)
+    for bx in range(kinds.shape[0]):
+        for c in range(step):
+            if kinds[bx, c * own] != MEDIAN:
+                continue
+            i = 0
+            for y in range(strip.shape[0]):
+                row = strip[y]
+                for x in range(left + bx * wide + c, left + (bx + 1) * wide, step):
+                    values[i, lane] = row[x]
+                    i += 1
+            lane += 1
+    return lane
+
+
+@njit(cache=True, nogil=True)
+def _medians(values: Any, lanes: Any, bits: Any, up: Any, count: Any, found: Any) -> None:
+    """Write the median of each of the first `lanes` columns of values (n, most lanes) to found; two middles: the mean.
+
+    The k-th smallest is built from its highest bit down: a bit is set where fewer than k + 1 values lie below.
+    count: scratch (lanes,) of an unsigned type that holds n; a narrow one puts more lanes into a vector unit.
+    """
+    n = values.shape[0]
+    k = (n - 1) // 2
+    lower = np.zeros(lanes, values.dtype)
+    probe = np.empty(lanes, values.dtype)
+    for bit in range(bits - 1, -1, -1):
+        step = values.dtype.type(1 << bit)
+        count[:lanes] = 0
+        for lane in range(lanes):
+            probe[lane] = lower[lane] | step
+        for i in range(n):
+            for lane in range(lanes):
+                count[lane] += count.dtype.type(values[i, lane] < probe[lane])
+        for lane in range(lanes):
+            lower[lane] = probe[lane] if count[lane] <= k else lower[lane]
+    if n & 1:
+        for lane in range(lanes):
+            found[lane] = lower[lane]
+        return
+    # The upper middle: the same value where more than k + 1 values do not exceed it, else the next larger one.
+    largest = values.dtype.type((1 << bits) - 1)
+    upper = np.full(lanes, largest, values.dtype)
+    count[:lanes] = 0
+    for i in range(n):
+        for lane in range(lanes):
+            v = values[i, lane]
+            count[lane] += count.dtype.type(v <= lower[lane])
+            upper[lane] = min(upper[lane], v if v > lower[lane] else largest)
+    for lane in range(lanes):
+        top = lower[lane] if count[lane] > k + 1 else upper[lane]
+        found[lane] = (np.int64(lower[lane]) + np.int64(top) + up) >> 1
+
+
+@njit(cache=True, nogil=True)
+def _fill(strip: Any, kinds: Any, left: Any, wide: Any, step: Any, up: Any, found: Any, work: Any) -> Any:
+    """Fill a strip's blocks with their statistics; found: their medians, in order. Returns how many were used.
+
+    work: scratch (most, least, total, line), each (across * wide,).
+    """
+    most, least, total, line = work
+    rows, width = strip.shape[0], most.shape[0]
+    own = np.int64(kinds.shape[1] > 1)
+    _columns(strip, left, most, least, total)
+    lane = 0
+    for bx in range(kinds.shape[0]):
+        for c in range(step):
+            kind = kinds[bx, c * own]
+            if kind == MEDIAN:
+                value = found[lane]
+                lane += 1
+            else:
+                value = _reduce(kind, most, least, total, bx * wide + c, (bx + 1) * wide, step, rows, up)
+            for x in range(bx * wide + c, (bx + 1) * wide, step):
+                line[x] = value
+    for y in range(rows):
+        row = strip[y, left : left + width]
+        for x in range(width):
+            row[x] = line[x]
+    return lane
+
+
+@njit(cache=True, nogil=True)
+def _smooth_alike(stack: Any, kinds: Any, area: Any, block: Any, step: Any, bits: Any, up: Any, count: Any) -> None:
+    """Fill the blocks of an area, all of one size, in every picture; several strips at once where they are short.
+
+    area: first row of blocks, how many rows, pixels of height; first column, how many columns, samples of width.
+    block: (height, width) of the blocks in front of it. count: see `_medians`, for as many lanes as a batch has.
+    """
+    top, down, height, left, across, wide = area
+    lanes = across * step
+    size = height * (wide // step)
+    strips = stack.shape[0] * down
+    at_once = max(1, min(strips, _LANES // lanes, _BATCH // (size * lanes)))
+    values = np.empty((size, at_once * lanes), stack.dtype)
+    found = np.empty(at_once * lanes, np.int64)
+    width = across * wide
+    work = (
+        np.empty(width, stack.dtype),
+        np.empty(width, stack.dtype),
+        np.empty(width, np.uint32),
+        np.empty(width, stack.dtype),
+    )
+    for start in range(0, strips, at_once):
+        end, lane = min(strips, start + at_once), 0
+        for s in range(start, end):
+            picture, by = s // down, top + s % down
+            strip = stack[picture, by * block[0] : by * block[0] + height]
+            here = kinds[picture, by, left : left + across]
+            lane = _gather(strip, here, left * block[1], wide, step, values, lane)
+        _medians(values, lane, bits, up, count, found)
         lane = 0
-        for bx in range(across):
-            start, end = bx * block * channels, min(width, (bx + 1) * block * channels)
-            for c in range(1 if together else channels):
-                kind = kinds[by, bx, c]
-                if kind != MEDIAN:
-                    value = _reduce(kind, most, least, total, start + c, end, step, strip.shape[0], up)
-                elif bx < wide:
-                    value = found[lane]
-                    lane += 1
-                else:
-                    value = _edge_median(strip, start + c, step, bits, up)
-                for x in range(start + c, end, step):
-                    line[x] = value
-        for y in range(strip.shape[0]):
-            strip[y, :] = line
+        for s in range(start, end):
+            picture, by = s // down, top + s % down
+            strip = stack[picture, by * block[0] : by * block[0] + height]
+            here = kinds[picture, by, left : left + across]
+            lane += _fill(strip, here, left * block[1], wide, step, up, found[lane:], work)
+
+
+@njit(cache=True, nogil=True)
+def smooth_stack(stack: Any, channels: Any, block: Any, kinds: Any, together: Any, bits: Any, up: Any) -> None:
+    """Fill each block of pictures (N, rows, columns * channels) in place with a statistic of it.
+
+    Blocks at the right and lower edge use what is there. kinds: uint8 (N, down, across, channels or 1): the filter of
+    each block and channel, or of all its channels. together: one value over all channels, by the first channel's
+    filter. bits: significant bits. up: 1 rounds halves up, 0 rounds down.
+    """
+    down, rows = divmod(stack.shape[1], block)
+    across, columns = divmod(stack.shape[2] // channels, block)
+    step = 1 if together else channels
+    for by, high, height in ((0, down, block), (down, 1, rows)):
+        for bx, broad, width in ((0, across, block), (across, 1, columns)):
+            if high * height * broad * width == 0:
+                continue
+            area, size = (by, high, height, bx, broad, width * channels), (block, block * channels)
+            lanes = max(_LANES, broad * step)
+            if height * width * channels < 256:
+                _smooth_alike(stack, kinds, area, size, step, bits, up, np.empty(lanes, np.uint8))
+            else:
+                _smooth_alike(stack, kinds, area, size, step, bits, up, np.empty(lanes, np.uint32))
+
+
+@njit(cache=True, nogil=True)
+def smooth(picture: Any, channels: Any, block: Any, kinds: Any, together: Any, bits: Any, up: Any) -> None:
+    """Do as `smooth_stack` for one picture (rows, columns * channels); kinds: (down, across, channels or 1)."""
+    rows, samples = picture.shape
+    down, across, filters = kinds.shape
+    stack, all_kinds = picture.reshape((1, rows, samples)), kinds.reshape((1, down, across, filters))
+    smooth_stack(stack, channels, block, all_kinds, together, bits, up)

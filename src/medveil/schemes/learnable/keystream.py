@@ -12,7 +12,8 @@ from medveil.crypto.hashing import keyed
 from medveil.errors import InputError
 
 KEY_SIZE: Final = 32
-_BLOCK: Final = 1 << 20
+_CTR: Final = modes.CTR(bytes(16))
+_ZEROS: Final = bytes(1 << 20)
 
 
 def image_key(key: bytes, pixels: npt.NDArray[Any]) -> bytes:
@@ -24,7 +25,7 @@ def image_key(key: bytes, pixels: npt.NDArray[Any]) -> bytes:
     """
     check_key(key)
     form = f"{pixels.dtype.str} {pixels.shape}".encode()
-    return keyed(key, b"learnable image key", form, np.ascontiguousarray(pixels).tobytes())
+    return keyed(key, b"learnable image key", form, np.ascontiguousarray(pixels).data)
 
 
 def check_key(key: bytes) -> None:
@@ -40,18 +41,17 @@ class Stream:
 
     def __init__(self, key: bytes, purpose: str) -> None:
         check_key(key)
-        self._stream = Cipher(
-            algorithms.AES256(keyed(key, b"learnable stream", purpose.encode())), modes.CTR(bytes(16))
-        ).encryptor()
+        own = keyed(key, b"learnable stream", purpose.encode())
+        self._stream = Cipher(algorithms.AES256(own), _CTR).encryptor()
 
     def bytes(self, n: int) -> npt.NDArray[np.uint8]:
         """Return the next n bytes, uint8 (n,)."""
+        if n <= len(_ZEROS):
+            return np.frombuffer(self._stream.update(_ZEROS[:n]), np.uint8)
         out = bytearray(n + 15)
-        done = 0
-        while done < n:
-            step = min(_BLOCK, n - done)
-            self._stream.update_into(bytes(step), memoryview(out)[done : done + step + 15])
-            done += step
+        for done in range(0, n, len(_ZEROS)):
+            step = min(len(_ZEROS), n - done)
+            self._stream.update_into(memoryview(_ZEROS)[:step], memoryview(out)[done : done + step + 15])
         return np.frombuffer(out, np.uint8, n)
 
     def bits(self, n: int) -> npt.NDArray[np.bool_]:
@@ -70,10 +70,10 @@ class Stream:
         missing = n
         while missing > 0:
             drawn = self.bytes(missing + missing // 8 + 16)
-            kept = drawn[drawn < limit][:missing]
-            pieces.append((kept % np.uint8(bound)).astype(np.uint8) if bound < 256 else kept)
+            kept = (drawn if limit == 256 else drawn[drawn < limit])[:missing]
+            pieces.append(kept % np.uint8(bound) if bound < 256 else kept)
             missing -= len(kept)
-        return np.concatenate(pieces) if pieces else np.empty(0, np.uint8)
+        return pieces[0] if len(pieces) == 1 else np.concatenate([*pieces, np.empty(0, np.uint8)])
 
     def permutation(self, n: int, rows: int = 1) -> npt.NDArray[np.int64]:
         """Return `rows` permutations of 0..n-1, int64 (rows, n), by sorting random 64-bit numbers.

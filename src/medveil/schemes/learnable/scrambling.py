@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,12 +23,19 @@ def scramble_pixels(pixels: Array, key: bytes, bits: int) -> Array:
     Algorithm 1 of paper 001, lines 1-21: p_c xor (2^bits - 1) where the coin says so, then the order of Table 1, all
     independent from pixel to pixel.
     """
-    flat = np.ascontiguousarray(pixels).reshape(-1)
+    return np.asarray(scramble_stack(pixels[None], [key], bits)[0])
+
+
+def scramble_stack(stack: Array, keys: Sequence[bytes], bits: int) -> Array:
+    """Do as `scramble_pixels` for pictures (N, rows, columns, 1 or 3), each under its own key."""
+    flat = np.ascontiguousarray(stack).reshape(len(stack), -1)
     out = np.empty_like(flat)
-    mask = pixels.dtype.type((1 << bits) - 1)
-    stream = Stream(key, "negation and shuffling")
-    if pixels.shape[2] == 1:
-        kernels.negate(flat, out, stream.bytes(flat.size), mask)
-    else:
-        kernels.shuffle_negate(flat, out, stream.bytes(flat.size // 3 * 4).view("<u4"), mask)
-    return out.reshape(pixels.shape)
+    mask = stack.dtype.type((1 << bits) - 1)
+    size = flat.shape[1]
+    for source, target, key in zip(flat, out, keys, strict=True):
+        stream = Stream(key, "negation and shuffling")
+        if stack.shape[3] == 1:
+            kernels.negate(source, target, stream.bytes(size), mask)
+        else:
+            kernels.shuffle_negate(source, target, stream.bytes(size // 3 * 4).view("<u4"), mask)
+    return out.reshape(stack.shape)

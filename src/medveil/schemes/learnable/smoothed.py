@@ -17,6 +17,7 @@ first (`replicate`); `rounding` of means and even medians: `down`, as an assignm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -27,7 +28,7 @@ from medveil.schemes.base import Claim
 from medveil.schemes.learnable import blocks, kernels
 from medveil.schemes.learnable.base import LearnableScheme, claim_of
 from medveil.schemes.learnable.keystream import Stream
-from medveil.schemes.learnable.scrambling import scramble_pixels
+from medveil.schemes.learnable.scrambling import scramble_stack
 
 Array = npt.NDArray[Any]
 
@@ -89,22 +90,29 @@ class Smoothed(LearnableScheme):
 
     def encrypt_one(self, pixels: Array, key: bytes, bits: int) -> Array:
         """Encrypt (rows, columns, 1 or 3) under the picture's own key; same shape. Raises InputError for big blocks."""
-        rows, columns, channels = pixels.shape
+        return np.asarray(self.encrypt_stack(pixels[None], [key], bits)[0])
+
+    def encrypt_stack(self, stack: Array, keys: Sequence[bytes], bits: int) -> Array:
+        """Encrypt (N, rows, columns, 1 or 3), each picture under its own key; same shape. Raises as `encrypt_one`."""
+        pictures, rows, columns, channels = stack.shape
         blocks.check_block(self.block, rows, columns)
-        scrambled = scramble_pixels(pixels, key, bits)
+        scrambled = scramble_stack(stack, keys, bits)
         if self.block == 1:
             return scrambled
-        if self.edge == "replicate":
-            scrambled = blocks.join(blocks.split(scrambled, self.block))
         down, across = -(-rows // self.block), -(-columns // self.block)
+        if self.edge == "replicate":
+            more = (0, down * self.block - rows), (0, across * self.block - columns)
+            scrambled = np.pad(scrambled, ((0, 0), *more, (0, 0)), mode="edge")
         drawn = channels if self.choice == "channel" and self.over == "channel" else 1
-        numbers = Stream(key, "smoothing filters").below(len(self.filters), down * across * drawn)
-        kinds = np.array([FILTERS.index(f) for f in self.filters], np.uint8)[numbers].reshape(down, across, drawn)
-        kinds = np.ascontiguousarray(np.broadcast_to(kinds, (down, across, channels)))
-        flat = scrambled.reshape(scrambled.shape[0], -1)
+        numbers = np.empty((pictures, down * across * drawn), np.uint8)
+        for picture, key in zip(numbers, keys, strict=True):
+            picture[:] = Stream(key, "smoothing filters").below(len(self.filters), picture.size)
+        kinds = np.array([FILTERS.index(f) for f in self.filters], np.uint8)[numbers]
+        kinds = kinds.reshape(pictures, down, across, drawn)
+        flat = scrambled.reshape(*scrambled.shape[:2], -1)
         together, up = self.over == "block", int(self.rounding == "nearest")
-        kernels.smooth(flat, channels, self.block, kinds, together, bits, up)
-        return np.ascontiguousarray(scrambled[:rows, :columns])
+        kernels.smooth_stack(flat, channels, self.block, kinds, together, bits, up)
+        return np.ascontiguousarray(scrambled[:, :rows, :columns])
 
 
 def encrypt(pixels: Array, key: bytes, *, bits: int | None = None, **options: Any) -> Array:
