@@ -3,8 +3,9 @@
     python -m benchmarks.recognition [SECTION ...] [--data DIR] [--work DIR]
 
 SECTION: tables (the quick plans: about an hour on one core, resumed where it stopped), explain (Grad-CAM of plain, SKK
-and smoothed models), figures (paper 001, figures 13 to 15), speed (an epoch and an encryption); all but tables where
-none is named. Results and pictures are kept in docs/results/recognition/.
+and smoothed models), figures (paper 001, figures 13 to 15), speed (an epoch and an encryption), chart (leakage against
+utility, from the F1 that `tables` recorded; about a minute); all but tables where none is named. Results and pictures
+are kept in docs/results/recognition/.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.recognition import pictures, speed, tables
+from benchmarks.recognition import chart, pictures, speed, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/results.md"
@@ -25,7 +26,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data", help="the folder of the image sets")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/recognition", help="where runs are kept and resumed")
     given = parser.parse_args()
-    sections = {"tables": tables.write, "explain": pictures.explain, "figures": pictures.figures, "speed": speed.write}
+    sections = {
+        "tables": tables.write,
+        "explain": pictures.explain,
+        "figures": pictures.figures,
+        "speed": speed.write,
+        "chart": chart.write,
+    }
     unknown = set(given.sections) - set(sections)
     if unknown:
         parser.error(f"there is no section {', '.join(sorted(unknown))}: choose of {', '.join(sections)}")
