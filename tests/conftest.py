@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("medveil", deadline=None)  # a busy machine is no wrong answer
+settings.load_profile("medveil")
 
 ROOT = Path(__file__).resolve().parent.parent
 
