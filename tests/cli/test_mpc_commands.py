@@ -76,7 +76,19 @@ def test_train_come_back_predict_and_forget(medveil, cluster: Path, few: Path, t
         picture.write_bytes(imagecodecs.png_encode(data["images"][0]))
     said = medveil("mpc", "predict", run, picture, "--cluster", cluster, "--json")
     assert sum(said.json["probabilities"][str(picture)]) == pytest.approx(1)
-    assert run in medveil("mpc", "status", "--cluster", cluster).out
+    assert "0: 0." in medveil("mpc", "predict", run, picture, "--cluster", cluster).out
+    listed = medveil("mpc", "status", "--cluster", cluster)
+    assert run in listed.out
+    assert "1 jobs, 0 uploads" in listed.out  # the prediction left nothing
+    from medveil.mpc.client import connect
+
+    with connect(cluster) as servers:
+        servers.upload("left-behind", {"x": np.arange(5, dtype=np.uint64)})
+    assert medveil("mpc", "status", "--cluster", cluster, "--json").json["unused"] == ["left-behind"]
+    assert medveil("mpc", "forget", "--unused", "--cluster", cluster, "--json").json["forgotten"] == ["left-behind"]
+    assert medveil("mpc", "status", "--cluster", cluster, "--json").json["unused"] == []
+    for arguments in ((), (run, "--unused")):
+        assert medveil("mpc", "forget", *arguments, "--cluster", cluster).code == 2
     assert medveil("mpc", "forget", run, "--cluster", cluster).code == 0
     refused = medveil("mpc", "predict", run, picture, "--cluster", cluster)
     assert refused.code == 3

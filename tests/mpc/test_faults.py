@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,9 +17,11 @@ import numpy as np
 import pytest
 from tests.mpc.servers import Cluster, failures_within, patience, resume_when_possible, wait_for
 
-from medveil.errors import ProtocolError, StoreFullError
+from medveil.errors import MedveilError, ProtocolError, StoreFullError
+from medveil.mpc.certificates import make_certificates
 from medveil.mpc.client import Run, Servers
 from medveil.mpc.cluster import load_party
+from medveil.mpc.local_servers import start_party, wait_until_ready
 from medveil.mpc.meeting import meet
 from medveil.mpc.party import Party
 from medveil.mpc.transport.frames import ABORT, DATA, HEADER, MAGIC
@@ -52,21 +56,112 @@ def in_the_middle(servers: Servers, run: Run) -> bool:
     return answer["progress"].get("epoch", 0) >= 2
 
 
-def test_a_party_killed_in_an_epoch_comes_back_and_the_job_goes_on(cluster: Cluster, chest) -> None:
+@pytest.mark.parametrize("victim", [0, 1], ids=["party 0, which orders the jobs", "party 1"])
+def test_a_party_killed_in_an_epoch_comes_back_and_the_job_goes_on(cluster: Cluster, chest, victim: int) -> None:
     with cluster.client() as servers:
         run = start(servers, chest, LONG)
         wait_for(lambda: in_the_middle(servers, run))
-        cluster.kill(1)
-        for failure in failures_within(servers, run, [0, 2]):
+        cluster.kill(victim)
+        for failure in failures_within(servers, run, [p for p in range(3) if p != victim]):
             assert failure["type"] == "ProtocolError"
-        cluster.start(1)
+        cluster.start(victim)
         with pytest.raises(ProtocolError):
             run.wait(timeout=10)
         resume_when_possible(run)
         run.wait(timeout=patience(60))
         losses = [run.reveal_metrics(epoch)["train_loss"] for epoch in (0, LONG - 1)]
         assert losses[1] < losses[0]
-        cluster.processes[1].poll()
+
+
+def test_all_three_killed_at_once_go_on_from_their_checkpoints(cluster: Cluster, chest) -> None:
+    with cluster.client() as servers:
+        run = start(servers, chest, LONG)
+        wait_for(lambda: in_the_middle(servers, run))
+        for party in range(3):
+            cluster.kill(party)
+        for party in range(3):
+            cluster.processes[party] = start_party(cluster.folder, party)
+        wait_until_ready(cluster.folder, cluster.processes).close()
+        states = [s["state"] for s in servers.status(run.job)]
+        assert "interrupted" in states
+        assert set(states) <= {"interrupted", "failed"}  # one that was killed a moment later had noticed the others
+        with pytest.raises(ProtocolError):
+            run.wait(timeout=10)
+        run.resume()
+        seen = []
+        run.wait(timeout=patience(60), on_progress=seen.append)
+        assert all(progress.get("epoch", 2) >= 1 for progress in seen)  # not from the start
+        assert run.reveal_metrics(LONG - 1)["train_loss"] < run.reveal_metrics(0)["train_loss"]
+
+
+WRONG = {
+    "another authority": ("certificate", "ProtocolError"),
+    "another cluster": ("another cluster", "ConfigError"),
+    "another version": ("version", "ConfigError"),
+}
+
+
+def wrong_party(cluster: Cluster, what: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a third server that is not one of this cluster, at its address."""
+    text = (cluster.folder / "party2.toml").read_text().replace('state = "state2"', f'state = "{folder / "state"}"')
+    command = "import medveil.mpc.wire as w, medveil.mpc.party as p, pathlib, sys; "
+    if what == "another authority":
+        make_certificates(folder, ["party-2"])
+        text = text.replace("certs/", f"{folder}/")
+    elif what == "another cluster":
+        text = text.replace('name = "tests"', 'name = "elsewhere"').replace("certs/", f"{cluster.folder}/certs/")
+    else:
+        text = text.replace("certs/", f"{cluster.folder}/certs/")
+        command += "w.VERSION = 99; "
+    path = folder / "party2.toml"
+    path.write_text(text)
+    command += "p.main(pathlib.Path(sys.argv[1]))"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-c", command, str(path)], stderr=log)
+    wait_for(lambda: b"is ready" in (folder / "log").read_bytes())
+    return process
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_server_of_another_kind_is_refused_and_the_job_goes_on(
+    cluster: Cluster, chest, tmp_path: Path, what: str
+) -> None:
+    said, kind = WRONG[what]
+    with cluster.client() as servers:
+        run = start(servers, chest, LONG)
+        wait_for(lambda: in_the_middle(servers, run))
+        cluster.kill(2)
+        failures_within(servers, run, [0, 1])
+        wrong = wrong_party(cluster, what, tmp_path)
+        try:
+            with pytest.raises(MedveilError, match=said) as refusal:
+                cluster.client()
+            assert type(refusal.value).__name__ == kind
+            for party in (0, 1):  # whatever the client is told, the servers find out by themselves
+                servers._ask(party, {"op": "submit", **run._message, "resume": True})
+            failures = failures_within(servers, run, [0, 1])
+            assert any(f["type"] == kind and said in f["message"] for f in failures), failures
+        finally:
+            wrong.kill()
+            wrong.wait()
+        cluster.start(2)
+        resume_when_possible(run)
+        run.wait(timeout=patience(60))
+
+
+def test_a_full_disk_at_an_upload_is_named_and_leaves_nothing(cluster: Cluster, chest) -> None:
+    pid = cluster.processes[1].pid
+    with cluster.client() as servers:
+        before = {p.name for p in (cluster.folder / "state1").iterdir()}
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        try:
+            with pytest.raises(StoreFullError, match="no space"):
+                start(servers, chest, 1)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert {p.name for p in (cluster.folder / "state1").iterdir()} == before
+        assert servers.unused() == []
+        start(servers, chest, 1).wait(timeout=patience(60))
 
 
 def test_a_hanging_party_is_given_up_and_the_job_goes_on(cluster: Cluster, chest) -> None:

@@ -17,7 +17,7 @@ from tests.mpc.servers import Cluster, failures_within, patience
 from medveil import errors
 from medveil.errors import ConfigError, InputError, LimitError, PolicyError, ProtocolError, UnsupportedError
 from medveil.mpc import certificates, wire
-from medveil.mpc.client import Servers
+from medveil.mpc.client import Run, Servers
 from medveil.mpc.cluster import load_cluster, load_party
 from medveil.mpc.nn.trace import from_module
 
@@ -43,6 +43,12 @@ def cluster() -> Iterator[Cluster]:
 def servers(cluster: Cluster) -> Iterator[Servers]:
     with cluster.client() as connected:
         yield connected
+
+
+def start_job(servers: Servers, kind: str, spec, options: dict, inputs: dict[str, str]) -> Run:
+    """Submit a job over uploads that a test made itself, without the client's checks."""
+    message = servers._message(kind, spec, options, inputs)
+    return Run(servers, message, spec, servers.submit(message))
 
 
 def small_model() -> nn.Module:
@@ -177,21 +183,27 @@ def test_weights_that_do_not_fit_fail_at_every_party(servers: Servers, chest) ->
     encode = servers.fixed.encode
     state["_0.bias"] = state["_0.bias"][:3]
     servers.upload("short", {k: encode(v) for k, v in state.items()})
+    before = servers.states()
     with pytest.raises(InputError, match="do not fit"):
         servers.predict(spec, "short", chest[0][:2])
-    jobs = [[k for k, v in states.items() if v == "failed"] for states in servers.states()]
-    assert jobs[0] == jobs[1] == jobs[2] != []
+    assert servers.states() == before  # a failed prediction leaves nothing
+    servers.upload("one", {"images": encode(chest[0][:2])})
+    run = start_job(servers, "predict", spec, {}, {"weights": "short", "images": "one"})
+    assert [f["type"] for f in failures_within(servers, run, [0, 1, 2])] == ["InputError"] * 3
 
 
 def test_images_that_do_not_fit_fail_at_every_party(servers: Servers, chest) -> None:
     spec, state = from_module(small_model(), (1, 28, 28))
     servers.upload("fit", {k: servers.fixed.encode(v) for k, v in state.items()})
     words = servers.fixed.encode(chest[0][:2])
-    for name, images in (("wide", words[:, :, :, :20].copy()), ("narrow", words.astype(np.uint32))):
+    for name, images, said in (
+        ("wide", words[:, :, :, :20].copy(), "the network takes"),
+        ("narrow", words.astype(np.uint32), "take Z_2"),
+    ):
         servers.upload(name, {"images": images})
-        run = servers._start("predict", spec, {}, {"weights": "fit", "images": name})
+        run = start_job(servers, "predict", spec, {}, {"weights": "fit", "images": name})
         assert [f["type"] for f in failures_within(servers, run, [0, 1, 2])] == ["InputError"] * 3
-        with pytest.raises(InputError, match="the network takes"):
+        with pytest.raises(InputError, match=said):
             run.wait(timeout=patience(20))
 
 
@@ -314,7 +326,7 @@ def test_uploads_are_bounded_before_allocation(servers: Servers) -> None:
         servers._ask(0, {"op": "put", "name": "liar", "entries": good, "bytes": 17})
     spec, _ = from_module(small_model(), (1, 28, 28))
     with pytest.raises(PolicyError, match="not uploaded"):
-        servers._start("predict", spec, {}, {"weights": "nothing", "images": "nothing"})
+        start_job(servers, "predict", spec, {}, {"weights": "nothing", "images": "nothing"})
     with pytest.raises(ProtocolError, match="does not know"):
         servers._ask(1, {"op": "open everything"})
 

@@ -112,14 +112,16 @@ def train(
             epochs=epochs, lr=lr, momentum=momentum, batch_size=batch_size, test=(test.images, test.labels),
         )  # fmt: skip
         announce(run)
+        terminal.err.print(f"run {run.job}: if this is interrupted, `medveil mpc resume` comes back to it")
         curve = Follower(run, epochs, len(learn)).follow()
         if weights is not None:
             save_weights(run, weights)
     _draw(picture, curve, [])
+    classes = "classes " + ", ".join(f"{i} = {name}" for i, name in enumerate(data.classes))
     terminal.emit(
         {"ok": True, "run": run.job, "classes": data.classes, "curve": curve},
         as_json=as_json,
-        text=lambda: terminal.out.print(curve_table(curve, []), f"run {run.job}"),
+        text=lambda: terminal.out.print(curve_table(curve, []), classes, f"run {run.job}"),
     )
 
 
@@ -184,23 +186,35 @@ def predict(
 
     def show() -> None:
         for path, row in named.items():
-            terminal.out.print(path, " ".join(f"{p:.4f}" for p in row))
+            terminal.out.print(path, " ".join(f"{i}: {p:.4f}" for i, p in enumerate(row)))
 
     terminal.emit({"ok": True, "probabilities": named}, as_json=as_json, text=show)
 
 
 @app.command()
 def forget(
-    run: Annotated[str, typer.Argument(help="The run's name, as `train` or `status` printed it.")],
     cluster: ClusterFile,
+    run: Annotated[str, typer.Argument(help="The run's name, as `train` or `status` printed it.")] = "",
+    unused: Annotated[
+        bool,
+        typer.Option("--unused", help="Remove instead the uploads that no job reads; shared models are among them."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Remove a finished run from the servers: its data, weights, checkpoints and results."""
     from medveil.mpc.client import connect
 
+    if bool(run) == unused:
+        raise InputError("give the name of a run, or --unused")
     with connect(cluster) as servers:
-        servers.forget(run)
-    terminal.emit({"ok": True, "forgotten": run}, as_json=as_json, text=lambda: terminal.out.print(f"forgot {run}"))
+        gone = servers.unused() if unused else [run]
+        for name in gone:
+            if unused:
+                servers.drop(name)
+            else:
+                servers.forget(name)
+    said = f"removed {len(gone)} unused uploads" if unused else f"forgot {run}"
+    terminal.emit({"ok": True, "forgotten": gone}, as_json=as_json, text=lambda: terminal.out.print(said))
 
 
 @app.command()
@@ -209,17 +223,16 @@ def status(cluster: ClusterFile, as_json: Json = False) -> None:
     from medveil.mpc.client import connect
 
     with connect(cluster) as servers:
-        states = servers.states()
+        states, unused = servers.states(), servers.unused()
     jobs = sorted(set().union(*states))
 
     def show() -> None:
-        terminal.out.print(f"three servers answer; {len(jobs)} jobs")
+        terminal.out.print(f"three servers answer; {len(jobs)} jobs, {len(unused)} uploads that no job reads")
         for job in jobs:
             terminal.out.print(job, " ".join(s.get(job, "unknown") for s in states))
 
-    terminal.emit(
-        {"ok": True, "jobs": {j: [s.get(j, "unknown") for s in states] for j in jobs}}, as_json=as_json, text=show
-    )
+    found = {j: [s.get(j, "unknown") for s in states] for j in jobs}
+    terminal.emit({"ok": True, "jobs": found, "unused": unused}, as_json=as_json, text=show)
 
 
 @app.command()

@@ -60,6 +60,7 @@ class PartyConfig(_Strict):
     cluster: Cluster
     listen: str = ""
     max_upload_bytes: Annotated[int, Field(gt=0)] = 4 << 30
+    max_client_bytes: Annotated[int, Field(gt=0)] = 64 << 30
     max_jobs: Annotated[int, Field(gt=0)] = 64
     allow_reveal_weights: bool = True
 

@@ -69,10 +69,11 @@ def _goldschmidt(engine: Engine, numerator: Tensor, unit: Tensor) -> Tensor:
 
 
 def divide(engine: Engine, a: Tensor, b: Tensor, *, low: int = -6, high: int = 13) -> Tensor:
-    """Return a / b, wide, for b in [2^low, 2^(high + 1)) and |a / b| < 2^14.
+    """Return a / b, wide, for b in [2^low, 2^(high + 1)) and |a / b| <= 15000.
 
-    Relative error at most 2^-13, absolute 6.2 units and 8 units / b more. Each truncation is off by at most a unit: the
-    numerator's is doubled (1 / unit <= 2), that of the first product grows by 1.095, and three more are added.
+    The first quotient may be 6.2 % too great, hence that bound. Relative error at most 2^-13, absolute 6.2 units and
+    8 units / b more. Each truncation is off by at most a unit: the numerator's is doubled (1 / unit <= 2), that of the
+    first product grows by 1.095, and three more are added.
     """
     b = engine.wide(b)
     factor, _ = normalise(engine, b, low, high)
@@ -84,18 +85,19 @@ def divide(engine: Engine, a: Tensor, b: Tensor, *, low: int = -6, high: int = 1
 
 def reciprocal_above_one(engine: Engine, b: Tensor, high: int) -> Tensor:
     """Return 1 / b, wide, for 1 <= b <= 2^high; absolute error at most 2^-13."""
+    fraction = engine.fixed.fraction
     if high == 1:
-        half = engine.extend(engine.narrow(engine.times(engine.wide(b), 1 << (engine.fixed.fraction - 1)), 16))
+        half = engine.extend(engine.narrow(engine.times(engine.wide(b), 1 << (fraction - 1)), fraction))
         return _goldschmidt(engine, engine.broadcast(engine.public(0.5), engine.shape(b)), half)
     factor, _ = normalise(engine, b, 0, high)
-    unit = engine.extend(engine.mul_narrow(engine.wide(b), factor, 2 * engine.fixed.fraction))
-    return _goldschmidt(engine, engine.trunc(factor, engine.fixed.fraction), unit)
+    unit = engine.extend(engine.mul_narrow(engine.wide(b), factor, 2 * fraction))
+    return _goldschmidt(engine, engine.trunc(factor, fraction), unit)
 
 
 def exp(engine: Engine, x: Tensor) -> Tensor:
     """Return e^x, wide, for x < 9; below -11.5 it is e^-11.5, which is less than a unit in the last place.
 
-    Relative error at most 2^-13 (the exponent is rounded to 2^-16), absolute at least a unit.
+    Relative error at most 2^-13 (the exponent is rounded to 2^-16) and two units.
     """
     lifted, _ = engine.relu(engine.shift_by(engine.slim(x), -EXP_LOWEST))
     wide = engine.shift_by(engine.extend(lifted), EXP_LOWEST)
@@ -104,7 +106,10 @@ def exp(engine: Engine, x: Tensor) -> Tensor:
 
 
 def softmax(engine: Engine, x: Tensor) -> Tensor:
-    """Return the softmax of (rows, classes) logits over their last axis, wide; absolute error at most 2^-11."""
+    """Return the softmax of (rows, classes) logits over their last axis, wide.
+
+    Absolute error at most 2^-11, and a unit more a class beyond 32, as no power is less than e^-11.5.
+    """
     rows, classes = engine.shape(x)
     narrow = engine.slim(x)
     top = maximum_of(engine, narrow)
@@ -143,9 +148,10 @@ def sigmoid(engine: Engine, x: Tensor) -> Tensor:
 
 
 def rsqrt(engine: Engine, x: Tensor, *, low: int = -12, high: int = 13) -> Tensor:
-    """Return x^-1/2, wide, for x in [2^low, 2^(high + 1)), low and high + 1 even; relative error at most 2^-9.
+    """Return x^-1/2, wide, for x in [2^low, 2^(high + 1)), low and high + 1 even.
 
-    The argument is brought into [1/4, 1) by a power of four; three Newton steps y (3 - m y^2) / 2 follow.
+    Relative error at most 2^-10 and three units. The argument is brought into [1/4, 1) by a power of four; three
+    Newton steps y (3 - m y^2) / 2 follow.
     """
     x = engine.wide(x)
     fraction = engine.fixed.fraction

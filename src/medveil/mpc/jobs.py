@@ -1,6 +1,6 @@
 """What the servers run for a client: a training or a prediction, as a program that every party runs alike.
 
-Nothing is opened to a server. `reveals` lists, before a job runs, every value that somebody can open and who.
+Nothing is opened to a server; what its owner can open, `requests.reveals` lists before it runs.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,88 +18,13 @@ from medveil.errors import InputError, ObjectMissingError, ProtocolError
 from medveil.mpc.nn import losses
 from medveil.mpc.nn.network import Network
 from medveil.mpc.nn.optimisers import Optimiser, make_optimiser
-from medveil.mpc.nn.spec import NetworkSpec
 from medveil.mpc.protocols.rep3.engine import Rep3
+from medveil.mpc.requests import JobRequest
 from medveil.mpc.session import Session
 from medveil.mpc.shares import Share
 from medveil.mpc.shelf import Bundle, Shelf
 
 Progress = Callable[[dict[str, Any]], None]
-LOSSES = ("cross_entropy", "binary_cross_entropy")
-_KINDS = ("train", "predict")
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """A job as the client describes it to each party; everything here is public."""
-
-    job: str
-    kind: str
-    spec: NetworkSpec
-    options: dict[str, Any]
-    inputs: dict[str, str]
-    owner: str
-
-    @classmethod
-    def from_message(cls, message: dict[str, Any], owner: str) -> JobRequest:
-        """Return the request of a control message, checked.
-
-        Raises:
-            InputError: an option is missing or impossible; the message names it.
-        """
-        try:
-            request = cls(
-                str(message["job"]), str(message["kind"]), NetworkSpec.from_json(str(message["spec"])),
-                dict(message["options"]), {str(k): str(v) for k, v in dict(message["inputs"]).items()}, owner,
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as e:
-            raise InputError("a job needs an identity, a kind, a network, options and inputs") from e
-        if request.kind not in _KINDS or len(request.job) != 32 or not request.job.isalnum():
-            raise InputError("a job is a training or a prediction with an identity of 32 letters and digits")
-        batch = request.options.get("batch_size", 32)
-        if not isinstance(batch, int) or not 1 <= batch <= 4096:
-            raise InputError("the batch size is a whole number from 1 to 4096")
-        if request.kind == "train":
-            request._check_training()
-        return request
-
-    def _check_training(self) -> None:
-        epochs, lr = self.options.get("epochs"), self.options.get("lr")
-        if not isinstance(epochs, int) or not 1 <= epochs <= 10000:
-            raise InputError("the number of epochs is a whole number from 1 to 10000")
-        if not isinstance(lr, (int, float)) or not 0 < lr <= 10:
-            raise InputError("the learning rate lies above 0 and at most at 10")
-        if self.options.get("loss") not in LOSSES or self.options.get("optimizer") not in ("sgd", "adam"):
-            raise InputError("the loss is cross_entropy or binary_cross_entropy, the optimizer sgd or adam")
-        sizes = self.options.get("sizes")
-        if not isinstance(sizes, list) or len(sizes) != 2 or not all(isinstance(n, int) and n >= 0 for n in sizes):
-            raise InputError("a training names its numbers of images, for training and for testing")
-        if not isinstance(self.options.get("seed"), int):
-            raise InputError("a training needs the seed of its public shuffles")
-
-    def to_message(self) -> dict[str, Any]:
-        """Return the request as a control message's fields."""
-        return {
-            "job": self.job, "kind": self.kind, "spec": self.spec.to_json(), "options": self.options,
-            "inputs": self.inputs,
-        }  # fmt: skip
-
-    def digest(self) -> str:
-        """Return a hash of everything that all parties must agree on."""
-        return hashlib.sha256(repr(sorted(self.to_message().items())).encode() + self.owner.encode()).hexdigest()
-
-
-def reveals(request: JobRequest, *, weights: bool) -> list[str]:
-    """Return every value of a job that can be opened, and to whom."""
-    who = f"only to the owner ({request.owner})"
-    if request.kind == "predict":
-        return [f"the network's outputs for the sent images, {who}"]
-    found = [f"training loss and accuracy of each epoch, {who}"]
-    if "test_images" in request.inputs:
-        found.append(f"test loss and accuracy of each epoch, {who}")
-    if weights:
-        found.append(f"the trained weights, {who}")
-    return found
 
 
 def shuffle(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
@@ -116,7 +41,6 @@ class JobContext:
     request: JobRequest
     report: Progress
     resume: bool = False
-    metrics: list[str] = field(default_factory=list)
 
 
 def agree(session: Session, text: str, what: str) -> None:
@@ -164,7 +88,7 @@ def run_job(context: JobContext) -> None:
         StoreFullError: a checkpoint found no space; the previous one stands.
     """
     request, session = context.request, context.session
-    agree(session, request.digest(), "request")
+    agree(session, f"{request.digest()} {context.resume}", "request")
     session.measure_link()
     if request.kind == "predict":
         _predict(context)
@@ -175,12 +99,31 @@ def run_job(context: JobContext) -> None:
 def _load(context: JobContext, key: str) -> Bundle:
     bundle = context.shelf.get(f"{context.request.owner}.{context.request.inputs[key]}")[0]
     check_replicas(context.session, bundle)
+    if any(share.dtype != np.uint64 for share in bundle.values()):
+        raise InputError(f"the {key} are shares in Z_2^32, the servers take Z_2^64: encode them as uint64")
     return bundle
 
 
 def _weights(context: JobContext) -> Bundle:
     bundle = _load(context, "weights")
     Network(context.request.spec).check({k: s.shape for k, s in bundle.items()})
+    return bundle
+
+
+def _images(context: JobContext, key: str) -> Bundle:
+    """Return a bundle of images and, for a training or a test, their targets."""
+    bundle, spec = _load(context, key), context.request.spec
+    names = {"images"} if key == "images" else {"images", "targets"}
+    if bundle.keys() != names:
+        raise InputError(f"the upload read as {key} holds {' and '.join(sorted(names))}, nothing else")
+    images = bundle["images"]
+    if images.shape[1:] != spec.input_shape or not images.shape[0]:
+        raise InputError(f"the images have shape {images.shape[1:]}, the network takes {spec.input_shape}")
+    if "targets" in bundle and bundle["targets"].shape != (images.shape[0], *spec.output_shape):
+        raise InputError(
+            f"the targets have shape {bundle['targets'].shape}, {images.shape[0]} images of this network need "
+            f"{(images.shape[0], *spec.output_shape)}"
+        )
     return bundle
 
 
@@ -194,15 +137,9 @@ def forward_all(engine: Rep3, network: Network, weights: Bundle, images: Share, 
     return joined
 
 
-def _check_images(images: Share, spec: NetworkSpec) -> None:
-    if images.shape[1:] != spec.input_shape or not images.shape[0] or images.dtype != np.uint64:
-        raise InputError(f"the images have shape {images.shape[1:]}, the network takes {spec.input_shape}")
-
-
 def _predict(context: JobContext) -> None:
     engine = Rep3(context.session)
-    weights, images = _weights(context), _load(context, "images")["images"]
-    _check_images(images, context.request.spec)
+    weights, images = _weights(context), _images(context, "images")["images"]
     batch = int(context.request.options.get("batch_size", 32))
     out = forward_all(engine, Network(context.request.spec), weights, images, batch)
     context.shelf.put(f"{context.request.job}.result", {"outputs": out})
@@ -218,11 +155,8 @@ class _Training:
         self.engine = Rep3(context.session)
         self.network = Network(self.request.spec)
         self.parameters = _weights(context)
-        data = _load(context, "dataset")
+        data = _images(context, "dataset")
         self.images, self.targets = data["images"], data["targets"]
-        _check_images(self.images, self.request.spec)
-        if self.images.shape[0] != self.targets.shape[0]:
-            raise InputError("there must be one target an image")
         self.optimiser: Optimiser = make_optimiser(self.engine, self.parameters, self.request.options)
         self.several = self.request.options["loss"] == "cross_entropy"
         self.batch = int(self.request.options.get("batch_size", 32))
@@ -271,7 +205,7 @@ class _Training:
         return answer
 
     def _test(self) -> Share:
-        data = _load(self.context, "test_images")
+        data = _images(self.context, "test_images")
         out = forward_all(self.engine, self.network, self.parameters, data["images"], self.batch)
         loss = losses.softmax_cross_entropy if self.several else losses.sigmoid_cross_entropy
         probabilities = loss(self.engine, out, data["targets"])[1]

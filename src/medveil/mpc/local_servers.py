@@ -28,12 +28,16 @@ def free_ports(count: int = 3) -> list[int]:
     return ports
 
 
-def start_party(folder: Path, party: int) -> subprocess.Popen[bytes]:
-    """Start the server of folder/partyN.toml; its log goes to folder/partyN.log."""
+def start_party(folder: Path, party: int, *, attached: bool = False) -> subprocess.Popen[bytes]:
+    """Start the server of folder/partyN.toml; its log goes to folder/partyN.log.
+
+    An `attached` one ends by itself when this process is gone, however that ended.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     with (folder / f"party{party}.log").open("ab") as log:
         return subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [sys.executable, "-m", "medveil.mpc", str(folder / f"party{party}.toml")],
+            [sys.executable, "-m", "medveil.mpc", str(folder / f"party{party}.toml"), *(["--attached"] * attached)],
+            stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
             env=environment,
@@ -66,6 +70,8 @@ def stop(processes: list[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.terminate()
     for process in processes:
+        if process.stdin is not None:
+            process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(3)
         if process.poll() is None:
@@ -85,13 +91,17 @@ def local(folder: Path | None = None) -> Servers:
     if not (where / "cluster.toml").exists():
         where.mkdir(parents=True, exist_ok=True)
         write_cluster(where, "local", (a, b, c))
-    processes = [start_party(where, party) for party in range(3)]
+    processes = [start_party(where, party, attached=True) for party in range(3)]
+
+    def end() -> None:
+        stop(processes)
+        if folder is None:
+            shutil.rmtree(where, ignore_errors=True)
+
     try:
         servers = wait_until_ready(where, processes)
-    except ProtocolError:
-        stop(processes)
+    except BaseException:
+        end()
         raise
-    servers.on_close(lambda: stop(processes))
-    if folder is None:
-        servers.on_close(lambda: shutil.rmtree(where, ignore_errors=True))
+    servers.on_close(end)
     return servers

@@ -9,6 +9,7 @@ A file is written beside its place, synced and renamed, so it is whole or not th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -134,11 +135,19 @@ class Shelf:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+            self._sync_folder()
         except OSError as e:
             partial.unlink(missing_ok=True)
             if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise StoreFullError("no space is left for shares: free some, then resume the job") from e
             raise
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     @staticmethod
     def _seal(file: BinaryIO, cipher: AESGCM, bundle: Bundle) -> None:
@@ -201,6 +210,15 @@ class Shelf:
     def names(self) -> list[str]:
         """Return the names of all bundles."""
         return sorted(path.name.removesuffix(".shares") for path in self.folder.glob("*.shares"))
+
+    def stored(self, prefix: str) -> int:
+        """Return the bytes on disk of the bundles whose names start with `prefix`."""
+        total = 0
+        for path in self.folder.glob("*.shares"):
+            if path.name.startswith(prefix):
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    total += path.stat().st_size
+        return total
 
     def remove(self, name: str) -> None:
         """Remove a bundle where it exists."""

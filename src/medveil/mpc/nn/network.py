@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medveil.errors import InputError
-from medveil.mpc.nn import layers
+from medveil.mpc.nn import layers, pooling
 from medveil.mpc.nn.batchnorm import Affine, BatchNorm2d
 from medveil.mpc.nn.layers import Layer
 from medveil.mpc.nn.spec import INPUT, NetworkSpec
@@ -18,8 +18,8 @@ LAYERS: dict[str, type[Layer]] = {
     "batchnorm2d": BatchNorm2d,
     "affine": Affine,
     "relu": layers.Relu,
-    "maxpool2d": layers.MaxPool2d,
-    "avgpool2d": layers.AvgPool2d,
+    "maxpool2d": pooling.MaxPool2d,
+    "avgpool2d": pooling.AvgPool2d,
     "flatten": layers.Flatten,
     "dropout": layers.Dropout,
     "add": layers.Add,

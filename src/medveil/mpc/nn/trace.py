@@ -71,6 +71,8 @@ def from_module(module: Any, input_shape: tuple[int, int, int], *, train: bool =
         from torch import fx
     except ImportError as e:
         raise MissingExtraError("the three-server computation", "mpc") from e
+    if type(module).__name__ in _MODULES:  # a single layer has no graph of its own
+        module = torch.nn.Sequential(module)
     try:
         with _TRACING:
             graph = fx.symbolic_trace(module)
@@ -255,6 +257,8 @@ def _flatten(b: _Builder, name: str, m: Any, inputs: list[str]) -> str:
 
 
 def _dropout(b: _Builder, name: str, m: Any, inputs: list[str]) -> str:
+    if not 0 <= m.p < 1:
+        raise refuse(name, f"a dropout of {m.p}", "a probability below 1")
     return b.add(name, "dropout", inputs, b.shapes[inputs[0]], {"p": float(m.p)})
 
 
