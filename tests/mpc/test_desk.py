@@ -165,8 +165,21 @@ def test_what_cannot_run_is_refused_before_a_byte_is_sent(start: Start, chest) -
             servers.train(model(), images, targets, **binary)
     with pytest.raises(InputError, match="flatten"):
         servers.train(nn.Sequential(nn.Conv2d(1, 2, 3)), images, labels, epochs=1, lr=0.1)
+    loud = nn.Sequential(nn.Flatten(), nn.Linear(784, 2, bias=False))
+    with torch.no_grad():
+        loud[1].weight.fill_(100)
+    before = {k: v.clone() for k, v in loud.state_dict().items()}
+    with pytest.raises(InputError, match=r"layer 1 reaches \d+ on these images.*16384"):
+        servers.train(loud, images, labels, epochs=1, lr=0.1)
+    with pytest.raises(InputError, match="layer 1 reaches"):
+        servers.share_model(loud, (1, 28, 28), sample=images)
+    assert all(torch.equal(v, before[k]) for k, v in loud.state_dict().items())
+    with pytest.raises(InputError, match="the network takes"):
+        servers.share_model(model(), (1, 28, 28), sample=images[:, :, 1:])
     assert servers.bytes_sent == 0
     assert servers.unused() == []
+    servers.share_model(model(), (1, 28, 28), sample=images)
+    assert servers.bytes_sent > 0
 
 
 def test_a_refused_job_leaves_no_shares_behind(start: Start, chest, tmp_path: Path, monkeypatch) -> None:

@@ -121,7 +121,7 @@ def train(
     terminal.emit(
         {"ok": True, "run": run.job, "classes": data.classes, "curve": curve},
         as_json=as_json,
-        text=lambda: terminal.out.print(curve_table(curve, []), classes, f"run {run.job}"),
+        text=lambda: terminal.out.print(curve_table(curve, []), f"{classes}\nrun {run.job}"),
     )
 
 

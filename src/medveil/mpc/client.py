@@ -22,6 +22,7 @@ from medveil.mpc import wire
 from medveil.mpc.cluster import load_cluster
 from medveil.mpc.connections import Connections
 from medveil.mpc.fixedpoint import FixedPoint
+from medveil.mpc.nn.ranges import check_range
 from medveil.mpc.nn.spec import NetworkSpec
 from medveil.mpc.nn.trace import from_module
 from medveil.mpc.requests import JobRequest
@@ -159,7 +160,8 @@ class Servers(Connections):
 
         Raises:
             UnsupportedError: a layer that the servers cannot compute; nothing was sent.
-            InputError: shapes, labels or values out of the fixed-point range; nothing was sent.
+            InputError: shapes, labels, or values out of the fixed-point range, those of the layers for the first images
+                among them; nothing was sent.
         """
         spec, state = from_module(model, _shape_of(images), train=True)
         uploads = {
@@ -168,6 +170,7 @@ class Servers(Connections):
         }
         if test is not None:
             uploads["test_images"] = self._labelled(*test, loss, spec)
+        check_range(model, images, self.fixed, train=True)
         options = {
             "epochs": epochs, "lr": lr, "momentum": momentum, "optimizer": optimizer, "loss": loss,
             "batch_size": batch_size, "seed": secrets.randbits(63) if seed is None else seed,
@@ -214,9 +217,24 @@ class Servers(Connections):
             raise InputError(f"{job} is not a training")
         return Run(self, message, NetworkSpec.from_json(message["spec"]), _common_reveals(answers))
 
-    def share_model(self, model: Any, input_shape: tuple[int, int, int]) -> SharedModel:
-        """Share a trained torch module for prediction; batch normalisation is folded into convolutions here."""
+    def share_model(
+        self, model: Any, input_shape: tuple[int, int, int], *, sample: ArrayLike | None = None
+    ) -> SharedModel:
+        """Share a trained torch module for prediction; batch normalisation is folded into convolutions here.
+
+        Args:
+            model: a torch.nn.Module.
+            input_shape: (C, H, W) of one image.
+            sample: images to try it on in plain, here, to see that no layer leaves the fixed-point range.
+
+        Raises:
+            UnsupportedError: a layer that the servers cannot compute; nothing was sent.
+            InputError: a weight, or a layer's output for the sample, out of the fixed-point range; nothing was sent.
+        """
         spec, state = from_module(model, input_shape)
+        if sample is not None:
+            self._encode_images(sample, spec.input_shape)
+            check_range(model, sample, self.fixed, train=False)
         name = secrets.token_hex(16)
         self.upload(name, {key: self.fixed.encode(value) for key, value in state.items()})
         return SharedModel(self, spec, name)

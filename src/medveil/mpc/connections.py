@@ -83,14 +83,15 @@ class Connections:
     def _ask(self, party: int, message: dict[str, Any]) -> dict[str, Any]:
         """Send a request and return its answer; a broken connection is opened anew once."""
         for last in (False, True):
+            link = self._link(party)  # where it cannot be reached, the message says so
             try:
-                link = self._link(party)
                 wire.send_json(link, message)
                 answer = wire.receive_json(link)
             except (OSError, ProtocolError) as e:
                 self._drop(party)
                 if last or isinstance(e, TimeoutError):
-                    raise ProtocolError(f"party {party} does not answer ({type(e).__name__}): see its log") from e
+                    what = "closed the connection" if isinstance(e, ProtocolError) else type(e).__name__
+                    raise ProtocolError(f"party {party} does not answer ({what}): see its log, then retry") from e
                 continue
             if "error" in answer:
                 self._drop(party)
