@@ -11,12 +11,14 @@ from tests.attacks.attack_material import brains, material, pictures
 from medveil.attacks import fingerprints, jigsaw, registry, tanaka_known_plaintext
 from medveil.attacks.base import Material
 from medveil.attacks.leading_bit import leading_bit
+from medveil.attacks.learned_reconstruction import LearnedReconstruction
 from medveil.attacks.linkage import ranks_of
 from medveil.attacks.material import gather
 from medveil.attacks.minimum_difference import minimum_difference
 from medveil.attacks.same_patient import _chance
 from medveil.attacks.tanaka_known_plaintext import TanakaKnownPlaintext
 from medveil.errors import InputError, UnsupportedError
+from medveil.imaging.resampling import resize
 from medveil.schemes.learnable import etc, skk
 
 KEY = bytes(range(32))
@@ -107,6 +109,23 @@ def test_many_encryptions_give_the_picture_back() -> None:
     result = registry.load("multi-encryption")().run(material("learnable-smoothed", 4, 15), seed=1)
     assert result.scores["ssim"].value > result.scores["ssim of 1"].value + 0.25
     assert list(result.scores) == ["ssim", "ssim of 1", "ssim of 2", "ssim of 4", "ssim of 8"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "steps"),
+    [("learnable-skk", {}, 150), ("learnable-smoothed", {"grey": "three"}, 300), ("sealed", {}, 60)],
+)
+def test_a_network_learns_to_undo_what_leaves_something(scheme: str, options: dict[str, str], steps: int) -> None:
+    """SKK gives most of a picture back, smoothing some of it, and of a sealed part nothing is learnt."""
+    small = [resize(p, 64, 64) for p in brains(80)]
+    public = [p for i, p in enumerate(small) if i % 10]
+    found = gather(scheme, small[::10], options=options, public=public)
+    result = LearnedReconstruction(steps=steps, width=16, depth=2, batch=4).run(found, seed=1)
+    ssim = result.scores["ssim"]
+    assert ssim.chance is not None
+    gain = ssim.value - ssim.chance
+    assert {"learnable-skk": gain > 0.2, "learnable-smoothed": gain > 0.04, "sealed": abs(gain) < 0.02}[scheme], gain
+    assert result.broken is (scheme == "learnable-skk")
 
 
 @pytest.mark.parametrize("grey", ["one", "three"])

@@ -58,6 +58,27 @@ def test_images_are_encrypted_and_attacked_at_once(medveil, rays: Path, tmp_path
     assert medveil("attack", "hope", *common).code == 2
     assert medveil("attack", "linkage").code == 2
     assert "linkage" in medveil("attack").out
+    lacking = medveil("attack", "multi-encryption", "--scheme", "skk", *common, "--force")
+    assert lacking.code == 5
+    assert "--again N" in lacking.json["message"]
+
+
+def test_an_attack_is_tuned_by_name(medveil, rays: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    common = ("--images", rays, "--public", rays, "--size", 32, "--scheme", "skk", "--out", tmp_path / "report")
+    small = ("--tune", "steps=2", "--tune", "width=8", "--tune", "depth=2", "--tune", "rate=0.001")
+    done = medveil("attack", "learned-reconstruction", *common, *small, "--json")
+    assert done.code == 0, done.err
+    assert done.json["tuned"] == {"steps": 2, "width": 8, "depth": 2, "rate": 0.001}
+    assert "after 2 steps" in done.json["attacks"][0]["note"]
+    for wrong, said in (
+        (("learned-reconstruction", "--tune", "size=3"), "has no option size"),
+        (("learned-reconstruction", "--tune", "steps=many"), "give a whole number"),
+        (("learned-reconstruction", "--tune", "rate=fast"), "give a number"),
+        (("linkage", "leading-bit", "--tune", "steps=3"), "name one"),
+    ):
+        refused = medveil("attack", *wrong, *common, "--force")
+        assert refused.code == 2
+        assert said in refused.err
 
 
 def test_leakage_says_first_what_leaks(medveil, rays: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -89,3 +110,11 @@ def test_mixed_pictures_are_refused_with_the_way_out(medveil, rays: Path, tmp_pa
     done = medveil("leakage", rays, "--out", tmp_path / "x", "--no-utility", "--sample", 4, "--json")
     assert done.code == 0
     assert "left out" in done.json["notes"][0]
+    common = ("--images", rays, "--scheme", "skk", "--out", tmp_path / "y")
+    assert "left out normal/mr-brain-glioma.jpg" in medveil("attack", "leading-bit", *common).out
+    assert "left out" in (tmp_path / "y" / "index.html").read_text()
+    for command in (("leakage", rays, "--out", tmp_path / "z"), ("attack", "leading-bit", *common, "--force")):
+        refused = medveil(*command, "--broken", "refuse")
+        assert refused.code == 2
+        assert "mr-brain-glioma.jpg cannot be read" in refused.err
+    assert "choose skip or refuse" in medveil("leakage", rays, "--out", tmp_path / "z", "--broken", "mend").err

@@ -79,6 +79,47 @@ def test_each_model_of_a_comparison_sees_its_own_version(
     assert "1 encrypted folders for 1 models" in refused.err
 
 
+def test_models_of_an_encrypted_dataset_are_explained_under_its_pseudonyms(
+    medveil: Any, shared_data: Path, tmp_path: Path
+) -> None:
+    for label in ("normal", "pneumonia"):
+        (tmp_path / "rays" / label).mkdir(parents=True)
+        for path in sorted((shared_data / "chest_xray_nih" / "train" / label).iterdir())[:12]:
+            shutil.copyfile(path, tmp_path / "rays" / label / path.name)
+    encrypted, ledger = tmp_path / "enc", ("--ledger", tmp_path / "ledger")
+    done = medveil("learnable", "encrypt", tmp_path / "rays", "--block", 4, "--size", 128, "--out", encrypted, *ledger)
+    assert done.code == 0, done.err
+    short = ("--model", "small-cnn", "--epochs", 1, "--per-block", 4, "--size", 0)
+    done = medveil("train", encrypted, *short, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    model = tmp_path / "run" / "model.safetensors"
+    picture = next((tmp_path / "rays" / "normal").iterdir())
+    command = ("explain", picture, "--model", model, "--model", f"M=4={model}", "--encrypted", encrypted)
+    done = medveil(*command, "--out", tmp_path / "cam.png")
+    assert done.code == 0, done.err
+    (tmp_path / "enc.names.csv").unlink()
+    assert "keep enc.names.csv" in medveil(*command, "--out", tmp_path / "other.png").err
+    done = medveil("predict", model, picture)
+    assert done.code == 0
+    assert "learnt from pictures encrypted by learnable-smoothed" in done.err
+
+
+def test_a_broken_file_is_named_or_left_out(medveil: Any, run: Path, shared_data: Path, tmp_path: Path) -> None:
+    picture = next((shared_data / "chest_xray_nih" / "test" / "normal").glob("*.png"))
+    shutil.copyfile(picture, tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:400])
+    model = run / "model.safetensors"
+    refused = medveil("predict", model, tmp_path)
+    assert refused.code == 2
+    assert "cut.png cannot be read" in refused.err
+    done = medveil("predict", model, tmp_path, "--broken", "skip", "--json")
+    assert done.code == 0
+    assert [Path(p["image"]).name for p in done.json["predictions"]] == ["whole.png"]
+    assert "cut.png" in done.json["skipped"][0]
+    (tmp_path / "whole.png").unlink()
+    assert "none of the 1 files" in medveil("predict", model, tmp_path, "--broken", "skip").err
+
+
 def test_two_processes_train_one_network(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "medveil", "train", str(digits), "--out", str(out), *QUICK, "--processes", "2"]

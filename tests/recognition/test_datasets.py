@@ -163,6 +163,12 @@ def test_an_encrypted_dataset_keeps_labels_groups_and_sources(tmp_path: Path) ->
     assert data.sources == ("d0", "d1")
     assert data.groups == ("p0", "p1")
     assert data.facts == {"scheme": "learnable-smoothed", "options": {"block": 4}}
+    assert any("averages what a network learns from" in note for note in data.notes)
+    with pytest.raises(InputError, match="pass --per-block 4"):
+        load(tmp_path, 32, per_block=6)
+    (tmp_path / "manifest.json").write_text(json.dumps(record | {"scheme": "learnable-etc"}))
+    with pytest.raises(InputError, match="pass --per-block 1"):
+        load(tmp_path, 32, per_block=4)
     record["images"][0]["label"] = ""
     (tmp_path / "manifest.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="gives no label for"):

@@ -144,6 +144,18 @@ def test_an_interrupted_run_goes_on(
     assert not (out.parent / "out.partial").exists()
 
 
+def test_who_is_who_is_not_written_over(source: Path, tmp_path: Path, ledger: Ledger) -> None:
+    encrypt_dataset(source, tmp_path / "out", SMOOTHED, ledger)
+    who = (tmp_path / "out.names.csv").read_text()
+    shutil.move(tmp_path / "out", tmp_path / "sent")
+    shutil.rmtree(source / "Testing")
+    with pytest.raises(OutputExistsError, match=r"out\.names\.csv"):
+        encrypt_dataset(source, tmp_path / "out", SMOOTHED, ledger)
+    assert (tmp_path / "out.names.csv").read_text() == who
+    assert encrypt_dataset(source, tmp_path / "out", SMOOTHED, ledger, force=True).written == 6
+    assert (tmp_path / "out.names.csv").stat().st_mode & 0o77 == 0
+
+
 def test_a_changed_file_is_written_again(
     source: Path, tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,9 +196,9 @@ def test_pictures_that_are_not_alike_are_refused_with_the_way_out(source: Path, 
     (place / "small.png").write_bytes(raster.encode_png(read(FOLDER / "us-breast-benign.png").pixels[0][:100, :90]))
     with pytest.raises(InputError, match="--size"):
         encrypt_dataset(source, tmp_path / "out", SMOOTHED, ledger)
-    sized = EncryptionPlan("skk", {}, Form("grey", 64))
-    assert encrypt_dataset(source, tmp_path / "sized", sized, ledger).written == 13
-    shape = read(next((tmp_path / "sized").rglob("*.png"))).pixels.shape
+    sized = EncryptionPlan("skk", {}, Form("grey", 64))  # the same command with what was advised
+    assert encrypt_dataset(source, tmp_path / "out", sized, ledger).written == 13
+    shape = read(next((tmp_path / "out").rglob("*.png"))).pixels.shape
     assert shape == (1, 64, 64)
     (place / "small.png").write_bytes(raster.encode_png(np.full((224, 224), 9, np.uint8)))
     with pytest.raises(InputError, match="--mode"):

@@ -108,6 +108,8 @@ def test_what_cannot_be_split_is_refused(xrays: Dataset) -> None:
     one_patient = Dataset(xrays.images, xrays.labels, xrays.classes, ("p",) * len(xrays), xrays.names)
     with pytest.raises(InputError, match="1 separate patients or clusters"):
         folds(one_patient, 5)
+    with pytest.raises(InputError, match="2 separate patients or clusters, too few to hold out"):
+        hold_out(xrays.take(both))
     with pytest.raises(InputError, match="2 at least"):
         folds(xrays, 1)
     with pytest.raises(InputError, match="does not name a training and a test part"):

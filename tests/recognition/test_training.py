@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,24 @@ def test_train_leaves_model_results_and_pictures(digits: Dataset, tmp_path: Path
     np.testing.assert_allclose(loop.predict(network, card, test.images), result.outcome.probabilities)
     with pytest.raises(OutputExistsError, match="finished run"):
         train(digits, QUICK, out)
+
+
+def test_a_finished_run_is_read_back_and_never_trained_over(digits: Dataset, tmp_path: Path) -> None:
+    whole = replace(digits, splits=())
+    first = train(whole, QUICK, tmp_path)
+    weights = (tmp_path / MODEL).read_bytes()
+    trained: list[str] = []
+    again = train(whole, QUICK, tmp_path, resume=True, report=lambda what, *_: trained.append(what))
+    assert trained == []
+    assert (again.scores, again.curve) == (first.scores, first.curve)
+    np.testing.assert_allclose(again.outcome.probabilities, first.outcome.probabilities)
+    other = TrainingPlan(model="small-cnn", epochs=3, step=2, validate=0)
+    for data, plan, hold_out in ((whole, other, 0.2), (whole.subset(50, 1), QUICK, 0.2), (whole, QUICK, 0.3)):
+        with pytest.raises(InputError, match="other settings or data"):
+            train(data, plan, tmp_path, resume=True, hold_out=hold_out)
+    with pytest.raises(InputError, match="without folds"):
+        cross_validate(whole, QUICK, 2, tmp_path, resume=True)
+    assert (tmp_path / MODEL).read_bytes() == weights
 
 
 def test_folds_that_are_done_are_not_trained_again(digits: Dataset, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from medveil.attacks.material import encrypter
 from medveil.attacks.views import to_8_bit
 from medveil.errors import InputError, LimitError, MedveilError, UnsupportedError
 from medveil.imaging.reader import read
-from medveil.recognition.encryption import FORMAT, MANIFEST, VERSION
+from medveil.recognition.encryption import FORMAT, MANIFEST, VERSION, names_beside, read_names
 from medveil.recognition.encryption_sources import Form, Uniform, entries_of, frames_of
 from medveil.recognition.layouts import Entry
 
@@ -66,7 +65,9 @@ def gather_pictures(
             raise
         except MedveilError as error:
             if broken == "refuse":
-                raise
+                raise InputError(
+                    f"{entry.name} cannot be read ({error}): take it out, or pass --broken skip"
+                ) from error
             notes.append(f"left out {entry.name}: {error}")
             continue
         for frame in frames:
@@ -105,7 +106,7 @@ def encrypted_material(
     """
     scheme, options, bits, names = _manifest(encrypted)
     where = {name: i for i, name in enumerate(gallery.names)} | {_stem(n): i for i, n in enumerate(gallery.names)}
-    who = _names(truth if truth is not None else encrypted.parent / f"{encrypted.name}.names.csv")
+    who = read_names(truth if truth is not None else names_beside(encrypted))
     material = Material(scheme, options, gallery=gallery.pictures, public=list(public))
     if all(gallery.groups):
         material.gallery_groups = gallery.groups
@@ -158,13 +159,6 @@ def _manifest(folder: Path) -> tuple[str, dict[str, Any], int, list[str]]:
     if not all((folder / name).resolve().is_relative_to(root) for name in names):
         raise InputError(f"{path} names files outside of {folder}: it is not to be trusted")
     return found
-
-
-def _names(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as handle:
-        return {row[1]: row[0] for row in csv.reader(handle) if len(row) == 2}
 
 
 def _stem(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -74,15 +75,21 @@ def material_of(inquiry: Inquiry, images: Collection, progress: Progress | None 
 
 
 def run_attacks(
-    names: Sequence[str], material: Material, seed: int, tick: Callable[[str, int, int], None]
+    names: Sequence[str],
+    material: Material,
+    seed: int,
+    tick: Callable[[str, int, int], None],
+    tuned: Mapping[str, Any] | None = None,
 ) -> tuple[list[AttackResult], list[tuple[str, str]]]:
-    """Run attacks; returns the results, and which did not apply and why. tick: called with (attack, done, total)."""
+    """Run attacks; returns the results, and which did not apply and why.
+
+    tick: called with (attack, done, total). tuned: options that every one of the attacks takes.
+    """
     results, skipped = [], []
     for name in names:
         try:
-            results.append(
-                registry.load(name)().run(material, seed=seed, progress=lambda d, t, n=name: tick(n, d, t))  # type: ignore[misc]
-            )
+            attack = registry.load(name)(**(tuned or {}))
+            results.append(attack.run(material, seed=seed, progress=partial(tick, name)))
         except (UnsupportedError, InputError) as error:
             skipped.append((name, str(error)))
     return results, skipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from medveil.cli import terminal
 from medveil.cli.files import Force, parse_option
 from medveil.cli.keys import Json
-from medveil.errors import UsageError
+from medveil.errors import OutputExistsError, UsageError
 
 if TYPE_CHECKING:
     from medveil.attacks.base import Material
@@ -25,6 +26,7 @@ Options = Annotated[
 Mode = Annotated[str, typer.Option("--mode", help="keep, grey (one channel) or rgb (three).")]
 Size = Annotated[int | None, typer.Option("--size", help="Resize to this many rows and columns first.")]
 Window = Annotated[bool, typer.Option("--window", help="Show deep or signed pixels in 8 bits first.")]
+Broken = Annotated[str, typer.Option("--broken", help="Files that cannot be read: skip (and say so) or refuse.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of sampling, training and intervals; keys are always fresh.")]
 
 
@@ -51,10 +53,15 @@ def attack(
     ] = None,
     known: Annotated[int, typer.Option("--known", min=0, help="How many pairs the attacker knows.")] = 1,
     again: Annotated[int, typer.Option("--again", min=0, help="With --images: further encryptions of each image.")] = 0,
+    tune: Annotated[
+        list[str] | None,
+        typer.Option("--tune", metavar="NAME=VALUE", help="An option of the attack, as steps=20000; of one attack."),
+    ] = None,
     sample: Annotated[int | None, typer.Option("--sample", min=2, help="Read at most this many images.")] = None,
     mode: Mode = "keep",
     size: Size = None,
     window: Window = False,
+    broken: Broken = "skip",
     split: Annotated[str | None, typer.Option("--split", help="Take this split of the images or gallery.")] = None,
     seed: Seed = 0,
     force: Force = False,
@@ -69,20 +76,26 @@ def attack(
     chosen = [registry.load(name).name for name in names]
     if out is None:
         raise UsageError("name the folder of the report with --out")
+    if out.exists() and not force:
+        raise OutputExistsError(f"{out} exists already: choose another place or pass --force")
+    tuned = _tuned(chosen, tune or [])
     form = _form(mode, size, window=window)
     with terminal.progress("reading", quiet=as_json, unit="") as tick:
         if images is not None:
             if encrypted is not None or gallery is not None:
                 raise UsageError("give --images, or --encrypted with --gallery, not both")
-            found = _pictures(images, form, sample, seed, split)
-            others = None if public is None else _pictures(public, form, None, seed, None)
+            found = _pictures(images, form, sample, seed, split, broken)
+            others = None if public is None else _pictures(public, form, None, seed, None, broken)
             full, options = _scheme(scheme, block, option)
             material = _encrypted_here(full, options, found, others, known, again, tick)
         else:
             if encrypted is None or gallery is None:
                 raise UsageError("give --encrypted DIR with --gallery DIR, or --images DIR with --scheme")
-            material = _given(encrypted, _pictures(gallery, form, sample, seed, split), truth, public, known, form)
-    page = _attacked(chosen, material, seed, quiet=as_json)
+            found = _pictures(gallery, form, sample, seed, split, broken)
+            others = None if public is None else _pictures(public, form, None, seed, None, broken)
+            material = _given(encrypted, found, truth, others, known)
+    notes = found.notes if others is None else found.notes + others.notes
+    page = _attacked(chosen, material, seed, tuned, notes, quiet=as_json)
     _finish(page, out, force=force, as_json=as_json)
 
 
@@ -101,6 +114,7 @@ def leakage(
     mode: Mode = "keep",
     size: Size = None,
     window: Window = False,
+    broken: Broken = "skip",
     seed: Seed = 0,
     force: Force = False,
     as_json: Json = False,
@@ -110,11 +124,9 @@ def leakage(
     from medveil.attacks.leakage import leakage as report
 
     if out.exists() and not force:
-        from medveil.errors import OutputExistsError
-
         raise OutputExistsError(f"{out} exists already: choose another place with --out, or pass --force")
     full, options = _scheme(scheme, block, option)
-    found = _pictures(images, _form(mode, size, window=window), most, seed, None)
+    found = _pictures(images, _form(mode, size, window=window), most, seed, None, broken)
     measured = None
     with terminal.progress("attacking", quiet=as_json, unit="") as tick:
         if utility and _learnable(full) and len({label for label in found.labels if label}) > 1:
@@ -164,10 +176,36 @@ def _learnable(name: str) -> bool:
     return registry.load(name).claim.learnable
 
 
-def _pictures(source: Path, form: Any, most: int | None, seed: int, split: str | None) -> Collection:
+def _tuned(names: list[str], texts: list[str]) -> dict[str, Any]:
+    """Return the options of the one attack that is named. Raises UsageError where it has no such option."""
+    from inspect import signature
+
+    from medveil.attacks import registry
+
+    given = dict(parse_option(text) for text in texts)
+    if given and len(names) != 1:
+        raise UsageError("--tune is for one attack: name one")
+    known = signature(registry.load(names[0])).parameters
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise UsageError(f"{names[0]} has no option {unknown[0]}: it has {', '.join(known) or 'none'}")
+    for name, value in given.items():
+        default = known[name].default
+        try:
+            given[name] = float(value) if isinstance(default, float) else value
+        except ValueError:
+            raise UsageError(f"{name}={value}: give a number") from None
+        if type(given[name]) is not type(default) and default is not None:
+            raise UsageError(f"{name}={value}: give a {'whole number' if isinstance(default, int) else 'word'}")
+    return given
+
+
+def _pictures(source: Path, form: Any, most: int | None, seed: int, split: str | None, broken: str) -> Collection:
     from medveil.attacks.image_sets import gather_pictures
 
-    return gather_pictures(source, form, most=most, seed=seed, split=split)
+    if broken not in ("skip", "refuse"):
+        raise UsageError(f"broken files {broken!r}: choose skip or refuse")
+    return gather_pictures(source, form, most=most, seed=seed, split=split, broken=broken)
 
 
 def _encrypted_here(
@@ -199,32 +237,58 @@ def _encrypted_here(
     )
 
 
-def _given(
-    encrypted: Path, found: Collection, truth: Path | None, public: Path | None, known: int, form: Any
-) -> Material:
+def _given(encrypted: Path, found: Collection, truth: Path | None, others: Collection | None, known: int) -> Material:
     from medveil.attacks.image_sets import encrypted_material
 
-    others = [] if public is None else _pictures(public, form, None, 0, None).pictures
-    return encrypted_material(encrypted, found, truth, known=known, public=others)
+    public = [] if others is None else others.pictures
+    return encrypted_material(encrypted, found, truth, known=known, public=public)
 
 
-def _attacked(names: list[str], material: Material, seed: int, *, quiet: bool) -> Page:
+# How a person gives what an attack lacks.
+_GIVEN_BY = {
+    "again": "--images with --again N",
+    "known": "--known N",
+    "public": "--public DIR",
+    "groups": "images whose patients are known (a manifest, or a known layout)",
+    "gallery_groups": "images whose patients are known (a manifest, or a known layout)",
+}
+
+
+def _attacked(
+    names: list[str], material: Material, seed: int, tuned: dict[str, Any], notes: tuple[str, ...], *, quiet: bool
+) -> Page:
+    from medveil.attacks import registry
     from medveil.attacks.leakage import run_attacks, words
     from medveil.attacks.report import Page
     from medveil.errors import UnsupportedError
 
     results = []
     for name in names:
+        ways = {_GIVEN_BY[need] for need in material.lacks(registry.load(name).needs) if need in _GIVEN_BY}
+        if ways:
+            raise UnsupportedError(f"attack {name} lacks what it needs: give {' and '.join(sorted(ways))}")
         with terminal.progress(name, quiet=quiet, unit="") as tick:
-            done, skipped = run_attacks([name], material, seed, lambda _n, d, t, tick=tick: tick(d, t))  # type: ignore[misc]
+            done, skipped = run_attacks([name], material, seed, partial(_ticked, tick), tuned)
         if skipped:
             raise UnsupportedError(f"{name}: {skipped[0][1]}")
         results += done
     headline, bad = words(results)
     options = ", ".join(f"{k} {v}" for k, v in material.options.items())
     facts = [("scheme", f"{material.scheme} {options}"), ("images attacked", str(len(material.protected)))]
-    extra = {"scheme": material.scheme, "options": dict(material.options), "seed": seed}
-    return Page(f"Attacks on {material.scheme}", headline, bad, results, facts, extra=extra)
+    if tuned:
+        facts.append(("attack", ", ".join(f"{k} {v}" for k, v in tuned.items())))
+    extra = {
+        "scheme": material.scheme,
+        "options": dict(material.options),
+        "seed": seed,
+        "tuned": tuned,
+        "notes": list(notes),
+    }
+    return Page(f"Attacks on {material.scheme}", headline, bad, results, facts, list(notes), extra=extra)
+
+
+def _ticked(tick: Any, _attack: str, done: int, total: int) -> None:
+    tick(done, total)
 
 
 def _finish(page: Page, out: Path, *, force: bool, as_json: bool) -> None:
@@ -242,6 +306,8 @@ def _finish(page: Page, out: Path, *, force: bool, as_json: bool) -> None:
                 )
         for label, value in page.facts[2:]:
             terminal.out.print(f"{label}: {value}")
+        for note in page.extra.get("notes", ()):
+            terminal.out.print(f"note: {note}", markup=False)
         terminal.out.print(f"pictures and all figures: {out / 'index.html'}")
 
     terminal.emit({"ok": True, "out": str(out), **page.as_dict(), "exit": terminal.CLEAN}, as_json=as_json, text=text)

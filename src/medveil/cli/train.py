@@ -13,7 +13,7 @@ from rich.table import Table
 
 from medveil.cli import terminal
 from medveil.cli.keys import Json
-from medveil.errors import InputError, UsageError
+from medveil.errors import InputError, MedveilError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from medveil.recognition.datasets import Dataset
@@ -205,6 +205,7 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors that train wrote.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
     out: Annotated[Path | None, typer.Option("--out", help="Also write the probabilities as CSV.")] = None,
+    broken: Broken = "refuse",
     window: Window = False,
     force: Force = False,
     as_json: Json = False,
@@ -213,8 +214,7 @@ def predict(
     from medveil.recognition import loop, models
 
     network, card = models.load(model)
-    files = _files(images)
-    batch = _pictures(files, card, window=window)
+    files, batch, skipped = _pictures(_files(images), card, window=window, broken=broken)
     p = loop.predict(network, card, batch)
     named: list[dict[str, Any]] = []
     for file, row in zip(files, p, strict=True):
@@ -227,8 +227,13 @@ def predict(
         for entry in named:
             sure = max(entry["probabilities"].values())
             terminal.out.print(f"{entry['image']}  {entry['class']}  {sure:.4f}", markup=False)
+        for note in skipped:
+            terminal.err.print(f"note: left out {note}", markup=False)
+        if card.scheme:
+            terminal.err.print(f"note: this model learnt from pictures encrypted by {card.scheme}: it knows no others")
 
-    terminal.emit({"ok": True, "model": card.model, "predictions": named}, as_json=as_json, text=text)
+    record = {"ok": True, "model": card.model, "scheme": card.scheme or None, "predictions": named, "skipped": skipped}
+    terminal.emit(record, as_json=as_json, text=text)
 
 
 def _write_csv(out: Path, classes: tuple[str, ...], named: list[dict[str, Any]], *, force: bool) -> None:
@@ -257,8 +262,10 @@ def _files(given: list[Path]) -> list[Path]:
     return files
 
 
-def _pictures(files: list[Path], card: Any, *, window: bool) -> Any:
-    """Return the files as the model takes them, uint8 (N, H, W, C)."""
+def _pictures(
+    files: list[Path], card: Any, *, window: bool, broken: str = "refuse"
+) -> tuple[list[Path], Any, list[str]]:
+    """Return the files that were read, their pictures as the model takes them, uint8 (N, H, W, C), and what was not."""
     import numpy as np
 
     from medveil.imaging.resampling import resize
@@ -266,9 +273,18 @@ def _pictures(files: list[Path], card: Any, *, window: bool) -> Any:
     from medveil.recognition.layouts import Entry
     from medveil.recognition.reading import picture_of, to_grey
 
-    out = []
+    taken, out, skipped = [], [], []
     for path in files:
-        picture = picture_of(Entry(path, str(path), ""), window=window)
+        try:
+            picture = picture_of(Entry(path, str(path), ""), window=window)
+        except UnsupportedError:
+            raise
+        except MedveilError as error:
+            if broken == "refuse":
+                raise InputError(f"{path} cannot be read ({error})") from error
+            skipped.append(f"{path}: {error}")
+            continue
+        taken.append(path)
         if card.channels == 1:
             picture = to_grey(picture)
         elif picture.ndim == 2:
@@ -277,7 +293,9 @@ def _pictures(files: list[Path], card: Any, *, window: bool) -> Any:
             picture = one_per_block(picture[None], card.per_block)[0]
         picture = resize(picture, *card.size)
         out.append(picture if picture.ndim == 3 else picture[..., None])
-    return np.stack(out)
+    if not out:
+        raise InputError(f"none of the {len(files)} files is an image that can be read: {skipped[0]}")
+    return taken, np.stack(out), skipped
 
 
 def explain(
@@ -297,7 +315,8 @@ def explain(
 ) -> None:
     """Show which parts of pictures a model's decision rests on (Grad-CAM), for several models side by side.
 
-    With --encrypted DIR (one a further model) each further model sees DIR/<file name of the image>.png or as it is.
+    With --encrypted DIR (one a further model) each further model sees its own version of the images: the file of the
+    same name in DIR or, of a dataset encrypted under pseudonyms, the one that DIR.names.csv names.
     """
     from medveil.recognition import models
     from medveil.recognition.explain import grad_cam, side_by_side
@@ -311,7 +330,7 @@ def explain(
         name, equals, path = given.rpartition("=")
         network, card = models.load(Path(path if equals else given))
         folder = folders[number] if number < len(folders) else None
-        batch = _pictures([_version(f, folder) for f in files], card, window=window)
+        _, batch, _ = _pictures([_version(f, folder) for f in files], card, window=window)
         wanted = None
         if target is not None:
             if target not in card.classes:
@@ -332,10 +351,21 @@ def _version(file: Path, folder: Path | None) -> Path:
     for candidate in (folder / file.name, folder / f"{file.stem}.png", folder / f"{file.name}.png"):
         if candidate.is_file():
             return candidate
-    found = sorted(folder.rglob(f"{file.stem}*"))
+    found = sorted(folder.rglob(f"{file.stem}*")) or _pseudonyms(file, folder)
     if len(found) == 1:
         return found[0]
-    raise InputError(f"{folder} has no version of {file.name}: encrypt the same images")
+    raise InputError(
+        f"{folder} has no version of {file.name}: encrypt the same images, and keep {folder.name}.names.csv beside it"
+    )
+
+
+def _pseudonyms(file: Path, folder: Path) -> list[Path]:
+    """Return the encrypted pictures whose source ends the path of a file, by the table of names beside a dataset."""
+    from medveil.recognition.encryption import names_beside, read_names
+
+    whole = file.resolve().parts
+    sources = {name: Path(source).parts for name, source in read_names(names_beside(folder)).items()}
+    return [folder / name for name, parts in sources.items() if whole[-len(parts) :] == parts]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -151,7 +151,8 @@ def load(
         raise InputError(f"{root} has no images of split {split!r}" + (f" at {resolution}x" if resolution else ""))
     if size is not None and len(entries) * size * size * 3 > _MAX_BYTES:
         raise LimitError(f"{len(entries)} images of {size} x {size} need more than {_MAX_BYTES >> 30} GiB: take fewer")
-    gathering = _Gathering(size, mode, broken, window, per_block)
+    _check_per_block(listing.facts, per_block)
+    gathering = _Gathering(size, mode, broken, window, per_block, encrypted=listing.layout == "encrypted")
     for number, entry in enumerate(entries, start=1):
         gathering.add(entry)
         if progress is not None:
@@ -160,10 +161,23 @@ def load(
     return gathering.dataset(root, facts)
 
 
+def _check_per_block(facts: dict[str, Any], per_block: int) -> None:
+    """Refuse to thin an encrypted dataset by other blocks than those it was smoothed by. Raises InputError."""
+    if per_block > 1 and "scheme" in facts:
+        block = int(facts["options"].get("block", 1)) if facts["scheme"] == "learnable-smoothed" else 1
+        if block % per_block:
+            raise InputError(
+                f"one pixel of each block of {per_block} loses pixels of {facts['scheme']} with blocks of {block}: "
+                f"pass --per-block {block}"
+            )
+
+
 class _Gathering:
     """Pictures on their way into one array."""
 
-    def __init__(self, size: int | None, mode: Mode | None, broken: Broken, window: bool, per_block: int) -> None:
+    def __init__(
+        self, size: int | None, mode: Mode | None, broken: Broken, window: bool, per_block: int, *, encrypted: bool
+    ) -> None:
         if size is not None and size < 1:
             raise InputError(f"a size of {size} pixels: give at least 1")
         if broken not in ("refuse", "skip"):
@@ -173,6 +187,7 @@ class _Gathering:
         self.entries: list[Entry] = []
         self.skipped: list[str] = []
         self.recoloured = 0
+        self.encrypted, self.averaged = encrypted, 0
 
     def add(self, entry: Entry) -> None:
         """Read one entry, or note that it cannot be read."""
@@ -199,6 +214,7 @@ class _Gathering:
         if self.per_block > 1:
             picture = one_per_block(picture[None], self.per_block)[0]
         if self.size is not None:
+            self.averaged += self.encrypted and picture.shape[:2] != (self.size, self.size)
             picture = resize(picture, self.size, self.size)
         first = self.pictures[0] if self.pictures else picture
         if picture.ndim != first.ndim:
@@ -222,6 +238,11 @@ class _Gathering:
             notes.append(f"{len(self.skipped)} broken files skipped: {shown}")
         if self.recoloured:
             notes.append(f"{self.recoloured} pictures with real colour were made grey")
+        if self.averaged:
+            notes.append(
+                f"{self.averaged} encrypted pictures were resized to {self.size}, which averages what a network learns "
+                "from: pass --size 0, for smoothed ones with --per-block M, or resize before you encrypt"
+            )
         return Dataset(
             images if images.ndim == 4 else images[..., None],
             np.array([classes.index(e.label) for e in self.entries], np.int64),

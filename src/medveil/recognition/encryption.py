@@ -39,6 +39,7 @@ from medveil.errors import (
 from medveil.recognition.encryption_sources import Form, Frame, Uniform, broken_reason, entries_of, frames_of
 from medveil.recognition.layouts import Entry
 from medveil.schemes import registry
+from medveil.schemes.bundle import new_file
 from medveil.schemes.learnable.base import ONE_WAY, LearnableScheme, encode
 from medveil.schemes.learnable.ledger import Ledger
 
@@ -126,12 +127,14 @@ def encrypt_dataset(
     """Encrypt a folder, or go on where the same call was interrupted.
 
     restart: throw away what an interrupted call has done. force: replace `out`. progress: called with (done, total).
-    Raises OutputExistsError, InputError (nothing to encrypt, pictures that are not alike, broken files unless they are
-    skipped), UnsupportedError, PolicyError for images encrypted before under other options, StoreFullError.
+    Raises OutputExistsError (also for the table of names beside `out`), InputError (nothing to encrypt, pictures that
+    are not alike, broken files unless they are skipped), UnsupportedError, PolicyError for images encrypted before
+    under other options, StoreFullError.
     """
     scheme = make(plan, ledger.data_set_key(plan.scheme.removeprefix("learnable-")))
-    if out.exists() and not force:
-        raise OutputExistsError(f"{out} exists already: choose another place or pass --force")
+    for there in (out, names_beside(out)):
+        if there.exists() and not force:
+            raise OutputExistsError(f"{there} exists already: choose another place or pass --force")
     entries = entries_of(source)
     if not entries:
         raise InputError(f"{source} holds no images")
@@ -148,6 +151,19 @@ def encrypt_dataset(
         job.forget_nothing()
         raise
     return job.finish()
+
+
+def names_beside(encrypted: Path) -> Path:
+    """Return where the table lies that says which source became which encrypted picture."""
+    return encrypted.parent / f"{encrypted.name}.names.csv"
+
+
+def read_names(table: Path) -> dict[str, str]:
+    """Return that table: source by encrypted name; nothing where there is none."""
+    if not table.is_file():
+        return {}
+    with table.open(newline="", encoding="utf-8") as handle:
+        return {row[1]: row[0] for row in csv.reader(handle) if len(row) == 2}
 
 
 class _Job:
@@ -235,7 +251,12 @@ class _Job:
             return []
 
     def _encrypt(self, entry: Entry, frame: Frame) -> tuple[dict[str, Any], bool]:
-        self.uniform.check(frame)
+        try:
+            self.uniform.check(frame)
+        except InputError:  # in another form, every picture has to be made again
+            if not self.before:
+                shutil.rmtree(self.work)
+            raise
         digest = self.ledger.digest(frame.pixels)
         options = {**self.scheme.options, "bits": frame.bits}
         if not self.plan.insecure_again:
@@ -330,9 +351,8 @@ class _Job:
         )
 
     def _write_names(self) -> None:
-        path = self.out.parent / f"{self.out.name}.names.csv"
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        path = names_beside(self.out)
+        with new_file(path, force=True) as working, working.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("source", "encrypted"), *self.who])
         self.notes.append(f"who is who stands in {path}: keep it, and keep it to yourself")
 

@@ -213,6 +213,7 @@ def _card(train: Dataset, plan: TrainingPlan) -> ModelCard:
     raw = ModelCard(
         plan.model, train.classes, channels, (int(train.images.shape[1]), int(train.images.shape[2])), plan.input,
         (0.0,) * channels, (1.0,) * channels, train.digest(), plan.seed, int(train.facts.get("per_block", 1)),
+        str(train.facts.get("scheme", "")),
     )  # fmt: skip
     sums, squares, count = np.zeros(channels), np.zeros(channels), 0
     for batch in torch.from_numpy(train.images).split(256):

@@ -36,6 +36,7 @@ class ModelCard:
     """What a network was built and trained for; a model file carries it.
 
     per_block: the images were thinned to one pixel of each block of that side before they came to `size`.
+    scheme: what had encrypted the images; empty where they were plain.
     """
 
     model: str
@@ -48,6 +49,7 @@ class ModelCard:
     data: str = ""
     seed: int = 0
     per_block: int = 1
+    scheme: str = ""
 
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Raise InputError where images of other channels or size are given to this network."""

@@ -29,13 +29,7 @@ def folds(
         raise InputError(f"{len(dataset)} images are fewer than {count} folds: bring more, or use fewer folds")
     found = find(dataset) if duplicates is None else duplicates
     groups = clusters(dataset, found)
-    for label, name in enumerate(dataset.classes):
-        held = len(np.unique(groups[dataset.labels == label]))
-        if held < count:
-            raise InputError(
-                f"class {name} has {held} separate patients or clusters, fewer than {count} folds: "
-                "a fold would be without it; use fewer folds"
-            )
+    _check_clusters(dataset, groups, count, f"fewer than {count} folds: a fold would be without it; use fewer folds")
     out = []
     for train, test in _splitter(count, seed).split(np.zeros(len(dataset)), dataset.labels, groups):
         pair = (np.sort(train).astype(np.int64), np.sort(test).astype(np.int64))
@@ -55,7 +49,11 @@ def hold_out(
     tenths = round(share * 10)
     if not 1 <= tenths <= 9:
         raise InputError(f"a share of {share} held out: give one from 0.1 to 0.9")
-    pairs = folds(dataset, 10, seed, duplicates=duplicates)
+    _check_classes(dataset)
+    found = find(dataset) if duplicates is None else duplicates
+    cut = "too few to hold out tenths of them: bring 10 at least, or cross-validate with few folds"
+    _check_clusters(dataset, clusters(dataset, found), 10, cut)
+    pairs = folds(dataset, 10, seed, duplicates=found)
     test = np.sort(np.concatenate([pairs[i][1] for i in range(tenths)]))
     return np.setdiff1d(np.arange(len(dataset)), test), test
 
@@ -78,11 +76,19 @@ def given(
     return train.astype(np.int64), test.astype(np.int64)
 
 
+def _check_clusters(dataset: Dataset, groups: npt.NDArray[Any], needed: int, otherwise: str) -> None:
+    for label, name in enumerate(dataset.classes):
+        held = len(np.unique(groups[dataset.labels == label]))
+        if held < needed:
+            raise InputError(f"class {name} has {held} separate patients or clusters, {otherwise}")
+
+
 def _check_classes(dataset: Dataset) -> None:
     present = np.unique(dataset.labels)
     if len(present) < 2:
         raise InputError(
-            f"the dataset has one class only ({dataset.classes[int(present[0])] if len(present) else '-'})"
+            f"the dataset has one class only ({dataset.classes[int(present[0])] if len(present) else '-'}): "
+            "a network tells two at least apart, so add images of another"
         )
     if len(present) < len(dataset.classes):
         missing = sorted(set(range(len(dataset.classes))) - set(present.tolist()))

@@ -91,10 +91,11 @@ def train(
 
     The test part is `test` where given, else the dataset's own split, else a share `hold_out` of whole clusters.
     Duplicates between the parts are refused unless `allow_leakage`. out: a folder to write to; refused where it
-    holds a finished run and neither `resume` nor `force` is set.
+    holds a finished run and neither `resume` nor `force` is set. With `resume` a finished run of the same settings and
+    data is read back, not trained again.
 
-    Raises InputError for data that cannot be split or trained on and for a checkpoint of another run,
-    OutputExistsError, MissingExtraError.
+    Raises InputError for data that cannot be split or trained on and for a finished run or a checkpoint of other
+    settings or data, OutputExistsError, MissingExtraError.
     """
     found = find(dataset)
     if test is not None:
@@ -108,6 +109,9 @@ def train(
         )
         learn, judged = dataset.take(first), dataset.take(second)
     _prepare(out, resume=resume, force=force)
+    identity = {"plan": plan.as_dict(), "train": learn.digest(), "test": judged.digest()}
+    if out is not None and resume and _is_finished(out):
+        return _read_back(out, identity)
     started = time.monotonic()
     tick = None if report is None else lambda done, total: report("train", done, total)
     fitted = loop.fit(
@@ -117,6 +121,7 @@ def train(
     seconds = time.monotonic() - started
     record = {
         "kind": "training",
+        "identity": identity,
         "processes": loop.processes(),
         **_description(dataset, plan),
         "train": len(learn),
@@ -134,6 +139,22 @@ def train(
         results.write(out / results.NAME, record)
         (out / checkpoints.NAME).unlink(missing_ok=True)
     return TrainingResult(fitted.network, fitted.card, result, fitted.curve, seconds, record)
+
+
+def _is_finished(out: Path) -> bool:
+    return (out / results.NAME).is_file() and not (out / checkpoints.NAME).exists()
+
+
+def _read_back(out: Path, identity: dict[str, Any]) -> TrainingResult:
+    """Return a finished run from its folder. Raises InputError where it is one of other settings or data."""
+    record = results.read(out / results.NAME)
+    if record.get("kind") != "training" or record.get("identity") != identity:
+        raise InputError(
+            f"{out} holds a finished run of other settings or data: choose another folder, or pass --force"
+        )
+    network, card = models.load(out / MODEL)
+    found = outcome.read_predictions(out / PREDICTIONS)
+    return TrainingResult(network, card, found, record["curve"], float(record["seconds"]), record)
 
 
 def cross_validate(
@@ -154,6 +175,10 @@ def cross_validate(
     found = find(dataset)
     parts = splits.folds(dataset, folds, plan.seed, duplicates=found)
     _prepare(out, resume=resume, force=force)
+    if out is not None and resume and _is_finished(out):
+        kind = results.read(out / results.NAME).get("kind")
+        if kind != "cross-validation":
+            raise InputError(f"{out} holds a finished run without folds: choose another folder, or pass --force")
     outcomes, lines, seconds = [], [], 0.0
     for number, (first, second) in enumerate(parts, start=1):
         place = None if out is None else out / f"fold-{number}"
