@@ -32,6 +32,7 @@ def test_same_size_is_untouched_and_constants_stay() -> None:
     assert resize(picture, *picture.shape[:2]) is picture
     deep = np.full((9, 9, 3), 40_000, np.uint16)
     assert (resize(deep, 20, 4) == 40_000).all()
+    assert resize(picture, 64, 48).flags.c_contiguous  # encrypting and hashing need no copy
 
 
 def test_other_arrays_are_refused() -> None:

@@ -29,7 +29,7 @@ def triangle_weights(old: int, new: int) -> npt.NDArray[np.float32]:
 
 
 def resize(picture: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[Any]:
-    """Return a picture (H, W[, C]), uint8 or uint16, in rows x columns, rounded, of the same dtype.
+    """Return a picture (H, W[, C]), uint8 or uint16, in rows x columns, rounded, of the same dtype, C-contiguous.
 
     Raises InputError for another dtype or shape.
     """
@@ -42,4 +42,4 @@ def resize(picture: npt.NDArray[Any], rows: int, columns: int) -> npt.NDArray[An
     work = picture.astype(np.float32)
     out = np.tensordot(down, work, axes=(1, 0))  # (rows, W[, C])
     out = np.moveaxis(np.tensordot(out, across, axes=(1, 1)), -1, 1)  # (rows, columns[, C])
-    return np.clip(np.rint(out), 0, top).astype(picture.dtype)
+    return np.clip(np.rint(out), 0, top).astype(picture.dtype, order="C")

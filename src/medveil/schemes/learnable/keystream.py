@@ -47,7 +47,7 @@ class Stream:
     def bytes(self, n: int) -> npt.NDArray[np.uint8]:
         """Return the next n bytes, uint8 (n,)."""
         if n <= len(_ZEROS):
-            return np.frombuffer(self._stream.update(_ZEROS[:n]), np.uint8)
+            return np.frombuffer(self._stream.update(memoryview(_ZEROS)[:n]), np.uint8)
         out = bytearray(n + 15)
         for done in range(0, n, len(_ZEROS)):
             step = min(len(_ZEROS), n - done)
