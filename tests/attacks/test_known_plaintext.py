@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medveil.attacks import registry
+from medveil.attacks import patch_regression, registry
 from medveil.attacks.base import Material
 from medveil.attacks.known_plaintext import KnownPlaintext
 from medveil.attacks.material import gather
@@ -46,7 +46,9 @@ def test_regression_breaks_a_fixed_map_of_blocks(xrays: np.ndarray) -> None:
     assert result.pictures["decoded"].dtype == np.uint8
 
 
-def test_a_network_learns_too(xrays: np.ndarray) -> None:
+def test_a_network_learns_too(xrays: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patch_regression, "_FEATURES", 64)
+
     def encrypt(picture: np.ndarray) -> np.ndarray:
         return (255 - 16 * np.sqrt(picture)).clip(0, 255).astype(np.uint8)
 

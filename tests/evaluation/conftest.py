@@ -20,8 +20,9 @@ from medveil.evaluation.results import Results
 ACME = '''
 """A third party's scheme. It loses each sample's lowest bit and claims that it is lossless."""
 from dataclasses import replace
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from medveil.evaluation.floors import AesGcm
-from medveil.schemes.base import Restored
+from medveil.schemes.base import Part, Protected, Restored, Secret
 
 class AcmeVault(AesGcm):
     """Encrypts, and rounds on the way back."""
@@ -31,6 +32,15 @@ class AcmeVault(AesGcm):
     def restore(self, parts, secret):
         image = super().restore(parts, secret).image
         return Restored(replace(image, pixels=image.pixels >> 1 << 1))
+
+class AcmeChained(AesGcm):
+    """AES-CBC under one key with a fixed nonce: from the first block that differs on, everything does; none before."""
+    name = "acme-chained"
+
+    def protect(self, image, *, roi=()):
+        data = image.pixels.tobytes()
+        cbc = Cipher(algorithms.AES(bytes(32)), modes.CBC(bytes(16))).encryptor()
+        return Protected((Part(1, cbc.update(data + bytes(-len(data) % 16)) + cbc.finalize()),), Secret(self.name, b""))
 
 class AcmeBroken(AesGcm):
     """Has a bug."""
@@ -58,7 +68,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     meta = site / "acme_vault-1.0.dist-info"
     meta.mkdir()
     (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-vault\nVersion: 1.0\n")
-    points = "acme-vault = acme_vault:AcmeVault\nacme-broken = acme_vault:AcmeBroken\n"
+    classes = {"acme-vault": "AcmeVault", "acme-chained": "AcmeChained", "acme-broken": "AcmeBroken"}
+    points = "".join(f"{name} = acme_vault:{cls}\n" for name, cls in classes.items())
     (meta / "entry_points.txt").write_text(f"[medveil.schemes]\n{points}")
     (meta / "RECORD").write_text("")
     return site

@@ -43,6 +43,35 @@ def test_a_false_claim_is_named(finished: Finished) -> None:
     assert "claimed otherwise" in scorecard.as_markdown(rows)
 
 
+def test_who_claims_security_claims_it_against_chosen_pictures(acme: Path, tmp_path: Path) -> None:
+    """A third party's cipher without a nonce: no known pair decodes others, and a chosen bit stays where it is."""
+    rows = [{"scheme": "acme-chained"}, {"scheme": "aes-256-gcm"}, {"scheme": "deep-invertible"}]
+    options = {"known-plaintext": {"learners": ["places", "linear"]}, "chosen-difference": {"enough": 1}}
+    given = small(schemes=rows, metrics=["attacks"], attacks=list(options), attack_options=options)
+    built = scorecard.build(running.run(plans.parse(given), tmp_path / "report"))
+    chained, aes, deep = (row.cells["known plaintext"] for row in built)
+    assert (chained.verdict, chained.text) == (Verdict.FAIL, "known only")
+    assert not chained.agrees
+    assert "pass through" in chained.why
+    assert (aes.verdict, aes.text) == (Verdict.PASS, "survives")
+    assert (deep.verdict, deep.text, deep.agrees) == (Verdict.PASS, "known only", True)
+    assert "chosen-difference" in deep.evidence[0]
+    assert scorecard.false_claims(built) == [f"acme-chained claims known plaintext and fails it: {chained.why}"]
+
+
+def test_the_owners_own_quality_stands_beside_the_attack(tmp_path: Path) -> None:
+    given = small(
+        schemes=[{"scheme": "deep-backprop"}, {"scheme": "deep-invertible"}],
+        metrics=["attacks"],
+        attacks=["known-plaintext"],
+        attack_options={"known-plaintext": {"learners": ["linear"]}},
+    )
+    lossy, exact = running.run(plans.parse(given), tmp_path / "report").records[:2]
+    assert 20 < lossy.values["psnr of the owner"]["value"] < 50
+    assert "the owner decodes" in lossy.note
+    assert "psnr of the owner" not in exact.values
+
+
 def test_a_weak_profile_fails_and_its_claim_says_so(finished: Finished) -> None:
     paper = scorecard.build(finished.results)[2]
     assert paper.cells["known plaintext"].verdict is Verdict.FAIL

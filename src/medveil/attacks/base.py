@@ -38,6 +38,7 @@ class Material:
         of each protected picture lies, -1 where it does not; gallery_groups: whose they are.
     again: for each image, further encryptions of it with fresh randomness.
     known: (plain, protected) pairs made under the key of `protected`.
+    oracle: encryption under that same key of pictures that the adversary chooses, picture to protected picture.
     public: images to learn from; encrypt_public: the public algorithm under the adversary's own keys, picture to
         protected picture (a new key for each call where the scheme draws one for each image).
     """
@@ -52,6 +53,7 @@ class Material:
     gallery_groups: list[str] = field(default_factory=list)
     again: list[list[Array]] = field(default_factory=list)
     known: list[tuple[Array, Array]] = field(default_factory=list)
+    oracle: Callable[[Array], Array] | None = None
     public: list[Array] = field(default_factory=list)
     encrypt_public: Callable[[Array], Array] | None = None
 

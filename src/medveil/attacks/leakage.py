@@ -109,6 +109,7 @@ def leakage(
     said = tick or (lambda _name, _done, _total: None)
     material = material_of(inquiry, images, lambda d, t: said("encrypting", d, t))
     names = [n for n in registry.names() if inquiry.learned or n not in SLOW]
+    names = [n for n in names if "oracle" not in registry.load(n).needs]  # nobody encrypts what the cloud chooses
     results, skipped = run_attacks(names, material, inquiry.seed, said)
     if not inquiry.learned:
         skipped += [(name, "takes minutes: pass --learned") for name in SLOW if name in registry.names()]

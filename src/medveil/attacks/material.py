@@ -103,6 +103,7 @@ def gather(
         gallery=list(gallery),
         gallery_index=list(gallery_index),
         gallery_groups=list(gallery_groups),
+        oracle=lambda picture: seen(own, picture, part),
         public=list(public),
         encrypt_public=encrypt_public,
     )

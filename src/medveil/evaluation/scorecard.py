@@ -103,7 +103,7 @@ def _missing(records: list[Record], what: str) -> Cell:
 
 
 def _keys(records: list[Record]) -> tuple[str, ...]:
-    return tuple(r.key for r in records)
+    return tuple(dict.fromkeys(r.key for r in records))
 
 
 def _done(records: list[Record]) -> list[Record]:
@@ -200,11 +200,12 @@ def _share(j: Judging) -> Cell:
     return Cell(_verdict(passes), words.get(text, text), why, claimed, _keys(done))
 
 
-def _attacks(j: Judging, *, known: bool) -> list[Record]:
-    """Return the records of the attacks that take known pairs, or of those that look through a gallery."""
+def _attacks(j: Judging, wanted: str) -> list[Record]:
+    """Return the records of the attacks that take known pairs ("known"), that look through a gallery ("gallery"), or
+    that have pictures of their choice encrypted ("oracle").
+    """
     from medveil.attacks import registry
 
-    wanted = "known" if known else "gallery"
     found = []
     for r in j.of("attacks"):
         if r.detail in registry.names() and wanted in registry.load(r.detail).needs:
@@ -217,18 +218,31 @@ def _broken_by(records: list[Record]) -> list[Record]:
 
 
 def _plaintext(j: Judging) -> Cell:
-    records = _attacks(j, known=True)
+    records = _attacks(j, "known")
     done = [r for r in _done(records) if r.values.get("broken") is not None]
     if not done:
         return _missing(records, "the attack with known plaintext")
     broken = _broken_by(done)
-    text = "survives" if not broken else "broken"
-    why = broken[0].note if broken else f"{len(done)} attacks with known pairs got nothing"
-    return Cell(_verdict(not broken), text, why, j.says("secure"), _keys(done))
+    chosen = _broken_by(_done(_attacks(j, "oracle")))
+    if broken:
+        strongest = max(broken, key=_above_chance)
+        return Cell(Verdict.FAIL, "broken", strongest.note, j.says("secure"), _keys([strongest, *done]))
+    why = f"{len(done)} attacks with known pairs got nothing"
+    if not chosen:
+        return Cell(Verdict.PASS, "survives", why, j.says("secure"), _keys(done))
+    # known pairs are the column; who promises security promises it against chosen ones as well
+    why += f"; but where the adversary chooses pictures, {chosen[0].note}"
+    return Cell(_verdict(not j.says("secure")), "known only", why, j.says("secure"), _keys([*chosen, *done]))
+
+
+def _above_chance(record: Record) -> float:
+    """Return how far an attack's first score lies above its chance level."""
+    scores = [v for v in record.values.values() if isinstance(v, Mapping) and v.get("chance") is not None]
+    return float(scores[0]["value"]) - float(scores[0]["chance"]) if scores else 0.0
 
 
 def _unlinkable(j: Judging) -> Cell:
-    records = _attacks(j, known=False)
+    records = _attacks(j, "gallery")
     done = [r for r in _done(records) if r.values.get("broken") is not None]
     if not done:
         return _missing(records, "linkage")

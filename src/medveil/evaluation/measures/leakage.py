@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from medveil.attacks import material, registry
-from medveil.evaluation.measures.bench import Bench, Measure, Measured
+from medveil.attacks.base import PSNR_CAP
+from medveil.evaluation.measures.bench import Bench, Measure, Measured, Pixels, image_of, interval
+from medveil.imaging.image import MedicalImage
+from medveil.metrics.image_quality import psnr
+from medveil.metrics.uncertainty import bootstrap
 
 _AGAIN = 32  # encryptions of one picture: what raises the attack on SKK most in its table
 _AGAIN_IMAGES = 4
@@ -37,7 +43,26 @@ def take(bench: Bench) -> Measured:
     out.values |= {name: score.as_dict() for name, score in found.scores.items()}
     out.values["above_chance"] = next((s.above_chance for s in found.scores.values()), None)
     out.pictures = dict(found.pictures)
+    if "known" in needs and (owner := _owner(bench, [corpus.images[i] for i in first])):
+        groups = [corpus.groups[i] for i in first]
+        own = bootstrap(owner, seed=bench.seed, groups=groups)
+        out.values["psnr of the owner"] = interval(own, len(owner))
+        out.note += f"; the owner decodes {own.value:.1f} dB"
     return out
+
+
+def _owner(bench: Bench, pictures: list[Pixels]) -> list[float]:
+    """Return the PSNR in dB that the owner's own key reaches on what was attacked; nothing where it is no question."""
+    scheme = bench.subject.make()
+    if scheme.claim.lossless or scheme.claim.one_way:
+        return []
+    reached = []
+    for picture in pictures:
+        protected = scheme.protect(image_of(picture))
+        back = scheme.restore(protected.parts, protected.secret).image
+        if isinstance(back, MedicalImage):
+            reached.append(min(PSNR_CAP, psnr(picture, np.asarray(back.pixels[0]))))
+    return reached
 
 
 def applies(attack: str, *, learned: bool) -> bool:

@@ -5,8 +5,8 @@ adversarial and cycle losses, and F is the private key. A third network finds th
 without decrypting it (Ding et al., "DeepEDN: a deep-learning-based image encryption and decryption network for
 internet of medical things", 2022; Zhu et al. 2017 for Cycle-GAN; paper 004, section 3).
 
-That a network finds the lungs in a ciphertext says what the ciphertext hides: little. **A small U-Net trained on 64
-known pairs decodes it as well as the owner** (docs/schemes/deep.md). Equal images have equal ciphertexts. Lossy.
+That a network finds the lungs in a ciphertext says what the ciphertext hides: little. **Regression over windows, from
+64 known pairs, decodes it about as the owner does** (docs/schemes/deep.md). Equal images have equal ciphertexts. Lossy.
 
 Part 1 holds G's output as 8-bit pictures of the tiles: (tiles, 1, side, side).
 """
@@ -39,7 +39,7 @@ class CycleGAN(LossyDeepScheme):
         authenticated=True,
         bit_depths=(8,),
         secure=False,
-        notes="known plaintext breaks it: a U-Net trained on 64 pairs decodes as the owner does",
+        notes="known plaintext breaks it: regression from 64 pairs decodes about as the owner does",
     )
 
     def segment(self, parts: Sequence[Part | bytes], secret: Secret) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,7 @@ codes towards uniform noise, so that the ciphertext shows no picture (Bao et al.
 autoencoder based on the asymmetric encryption", 2021; paper 004, section 3).
 
 Looks scrambled at first sight, with a pattern that repeats every 4 pixels, and is a smooth function of the picture all
-the same: **regression from 16 known pairs decodes pictures that a person recognises** (docs/schemes/deep.md), and since
+the same: **regression over windows decodes as well as the owner from 64 known pairs** (docs/schemes/deep.md), and since
 the encoder is public anybody can make as many pairs as he likes. Equal images have equal ciphertexts. Lossy.
 
 Part 1 holds the codes as 8-bit pictures of the tiles: (tiles, 1, side, side).
@@ -33,7 +33,7 @@ class ScrambleAAE(LossyDeepScheme):
         authenticated=True,
         bit_depths=(8,),
         secure=False,
-        notes="known plaintext breaks it: regression from 16 pairs decodes recognisable pictures",
+        notes="known plaintext breaks it: regression from 64 pairs, which anybody can make, decodes as the owner",
     )
 
 
