@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medveil.imaging import samples
@@ -36,6 +37,26 @@ def test_encrypt(medveil, folder: Path, tmp_path: Path, key: Path) -> None:  # t
     assert "identity" in owned.err
     assert medveil(*common, "--option", "choice=x", "--out", tmp_path / "x").code == 2
     assert medveil("learnable", "encrypt", tmp_path / "none", "--out", tmp_path / "y").code == 2
+
+
+def test_an_interruption_is_said_and_gone_on_from(medveil, folder: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from medveil.recognition import encryption
+
+    real, calls = encryption.encode, []
+
+    def encode(pixels: np.ndarray) -> bytes:
+        calls.append(0)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(pixels)
+
+    monkeypatch.setattr(encryption, "encode", encode)
+    command = ("learnable", "encrypt", folder, "--scheme", "skk", "--out", tmp_path / "out", "--ledger", tmp_path / "l")
+    stopped = medveil(*command)
+    assert stopped.code == 130
+    assert "interrupted" in stopped.err
+    assert not (tmp_path / "out").exists()
+    assert "1 pictures encrypted, 1 kept from before" in medveil(*command).out
 
 
 def test_the_ledger_lies_in_the_state_folder(medveil, folder: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -65,6 +65,9 @@ for _group in _GROUPS:
     import_module(f"medveil.cli.{_group}").add_to(app)
 
 
+_INTERRUPTED = "medveil: interrupted: nothing half-written was left; run the same command again to go on"
+
+
 def run() -> None:
     """Run the command line; the console script's entry point."""
     as_json = "--json" in sys.argv[1:]
@@ -73,8 +76,12 @@ def run() -> None:
     except MedveilError as error:
         terminal.fail(error, as_json=as_json)
         raise SystemExit(error.exit_code) from None
+    except SystemExit as ended:  # Typer turns an interruption into this, without a word
+        if ended.code == terminal.INTERRUPTED:
+            terminal.err.print(_INTERRUPTED)
+        raise
     except KeyboardInterrupt:
-        terminal.err.print("medveil: interrupted: nothing half-written was left; run the same command again to go on")
+        terminal.err.print(_INTERRUPTED)
         raise SystemExit(terminal.INTERRUPTED) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -32,6 +32,7 @@ from medveil.errors import (
     InputError,
     MedveilError,
     OutputExistsError,
+    PolicyError,
     StoreFullError,
     UnsupportedError,
     UsageError,
@@ -260,7 +261,10 @@ class _Job:
         digest = self.ledger.digest(frame.pixels)
         options = {**self.scheme.options, "bits": frame.bits}
         if not self.plan.insecure_again:
-            self.ledger.check(digest, self.scheme.name, options)
+            try:
+                self.ledger.check(digest, self.scheme.name, options)
+            except PolicyError as error:
+                raise PolicyError(f"{entry.name}: {error}") from None
         self.digests.setdefault(frame.bits, []).append(digest)
         source = digest.hex()[:32]
         self.as_colour += frame.grey_stored_as_colour and frame.pixels.ndim == 3
