@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -40,26 +41,30 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     parties = []
     with (folder / "log").open("wb") as log:
         for number in range(3):
-            parties.append(
-                subprocess.Popen([*medveil, "party", "--config", str(folder / f"party{number}.toml")], stderr=log)
-            )
+            command = [*medveil, "party", "--config", str(folder / f"party{number}.toml"), "--json"]
+            with (folder / f"ready{number}").open("wb") as ready:
+                parties.append(subprocess.Popen(command, stdout=ready, stderr=log))
     deadline = time.monotonic() + patience(60)
     status = [*medveil, "status", "--cluster", str(folder / "cluster.toml")]
     while subprocess.run(status, capture_output=True, check=False).returncode:
         assert time.monotonic() < deadline, (folder / "log").read_text()
         time.sleep(0.2)
+    for number in range(3):
+        said = json.loads((folder / f"ready{number}").read_text())
+        assert said == {"ok": True, "party": number, "listening": f"127.0.0.1:{port + number}"}
     yield folder / "cluster.toml"
     for party in parties:
         party.send_signal(signal.SIGINT)
     for party in parties:
-        party.wait(20)
+        assert party.wait(20) == 0
+    assert (folder / "log").read_text().count("unfinished jobs can be resumed") == 3
 
 
 def test_train_come_back_predict_and_forget(medveil, cluster: Path, few: Path, tmp_path: Path) -> None:
     curve, weights = tmp_path / "curve.svg", tmp_path / "weights.safetensors"
     trained = medveil(
         "mpc", "train", few, "--cluster", cluster, "--epochs", 2, "--batch-size", 5, "--curve", curve, "--out", weights,
-        "--json",
+        "--optimizer", "adam", "--lr", 0.001, "--seed", 4, "--json",
     )  # fmt: skip
     assert trained.code == 0, trained.err
     assert "only to the owner (client-local)" in trained.err

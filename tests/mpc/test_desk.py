@@ -271,6 +271,35 @@ def test_a_waiting_job_can_be_submitted_again(start: Start, chest, monkeypatch: 
     assert sorted(count) == sorted([first.job, second.job] * 3)
 
 
+def test_two_clients_train_and_predict_at_once(start: Start, chest) -> None:
+    servers = start()
+    images, labels = chest
+    found: dict[str, Any] = {}
+
+    def work(name: str, mine: Servers, targets: np.ndarray) -> None:
+        run = mine.train(model(), images, targets, epochs=8, lr=0.05, batch_size=4, seed=1)
+        shared = mine.share_model(model(), (1, 28, 28)).outputs(images)
+        run.wait(timeout=patience(60))
+        found[name] = run, shared, run.predict(images).argmax(1), list(mine.states()[0])
+
+    with other(servers) as stranger:
+        threads = [
+            threading.Thread(target=work, args=("local", servers, labels)),
+            threading.Thread(target=work, args=("other", stranger, 1 - labels)),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found["local"][3] == [found["local"][0].job]
+        assert found["other"][3] == [found["other"][0].job]
+        with pytest.raises(PolicyError, match="no such job"):
+            stranger.run(found["local"][0].job)
+    assert np.abs(found["local"][1] - found["other"][1]).max() < 1e-3  # the same model of both
+    # Opposite labels: each got its own training, not the other's.
+    assert (found["local"][2] == labels).mean() > (found["other"][2] == labels).mean()
+
+
 def test_a_full_disk_at_a_submission_is_named_and_queues_nothing(start: Start, chest, monkeypatch) -> None:
     servers = start()
 

@@ -12,6 +12,7 @@ from tests.mpc.three_parties import run, share64
 
 from medveil.mpc import functions
 from medveil.mpc.protocols.cleartext import Cleartext
+from medveil.mpc.protocols.costs import COSTS, markdown_table
 from medveil.mpc.protocols.rep3.engine import Rep3
 
 RNG = np.random.default_rng(3)
@@ -122,6 +123,23 @@ def test_maxima_and_sizes_are_exact(width: int) -> None:
     check(lambda e, v: functions.absolute(e, v)[0], np.abs(x), 0, x)
     for got in on_both(lambda e, v: e.number(functions.absolute(e, v)[1]), x):
         assert np.array_equal(got * 65536, x >= 0)
+
+
+@pytest.mark.parametrize("size", [600, 6002])
+def test_functions_cost_what_they_declare(size: int) -> None:
+    markdown_table()  # imports them all
+    x = share64(np.full(size, 3 << 16))
+    declared = {name: cost for name, cost in COSTS.items() if cost.composite}
+    assert set(declared) == {"divide", "exp", "log", "rsqrt", "sigmoid", "softmax"}
+    for name, cost in declared.items():
+
+        def program(session, v, name=name):
+            if name == "softmax":
+                v = v.reshape(-1, 2)
+            return getattr(functions, name)(Rep3(session), *([v, v] if name == "divide" else [v]))
+
+        out = run(program, x)
+        assert (out.rounds, out.bytes_sent) == (cost.rounds, cost.bytes_sent(size)), name
 
 
 def test_the_engines_agree_on_every_operation() -> None:

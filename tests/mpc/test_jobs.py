@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy import stats
 from tests.mpc.three_parties import run
 
 from medveil.errors import InputError
+from medveil.mpc import jobs
 from medveil.mpc.fixedpoint import FixedPoint
 from medveil.mpc.jobs import JobContext, run_job, shuffle
 from medveil.mpc.nn.spec import NetworkSpec
@@ -183,6 +185,18 @@ def test_uploads_that_do_not_fit_a_job_are_named(three: Three, chest) -> None:
         bad = JobRequest.from_message({**message, "inputs": {**message["inputs"], key: three.put(tensors)}}, "client-a")
         with pytest.raises(InputError, match=said):
             three.run(bad)
+
+
+def test_nothing_that_the_servers_run_opens_anything() -> None:
+    """Openings exist, for programs of one's own; no layer, function, engine or job calls one."""
+    folder = Path(jobs.__file__).parent
+    calling = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if re.search(r"(?<!def )\breveal_\w+\(", path.read_text("utf-8"))
+    }
+    assert not calling
+    assert "def reveal_to_all(" in (folder / "protocols/rep3/arithmetic.py").read_text("utf-8")
 
 
 @pytest.mark.parametrize("kind", ["train", "predict"])

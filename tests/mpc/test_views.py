@@ -74,6 +74,7 @@ PROTOCOLS = {
     "divide": (lambda s, x: functions.divide(Rep3(s), x, x), (share64,)),
     "rsqrt": (lambda s, x: functions.rsqrt(Rep3(s), x), (share64,)),
     "log": (lambda s, x: functions.log(Rep3(s), x), (share64,)),
+    "exp": (lambda s, x: functions.exp(Rep3(s), x), (share64,)),
     "softmax": (lambda s, x: functions.softmax(Rep3(s), x.reshape(SIZE // 4, 4)), (share64,)),
     "sigmoid": (lambda s, x: functions.sigmoid(Rep3(s), x), (share64,)),
     "training step": (training_step, (share64,)),

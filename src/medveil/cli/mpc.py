@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,11 +58,20 @@ def certs(
 @app.command()
 def party(
     config: Annotated[Path, typer.Option("--config", help="This server's party.toml.")],
+    as_json: Json = False,
 ) -> None:
-    """Run one of the three servers until it is interrupted."""
+    """Run one of the three servers until it is interrupted; its log goes to stderr."""
     from medveil.mpc.party import main
 
-    main(config)
+    def ready(number: int, address: str) -> None:
+        terminal.emit(
+            {"ok": True, "party": number, "listening": address},
+            as_json=as_json,
+            text=lambda: terminal.out.print(f"party {number} listens on {address}"),
+        )
+        sys.stdout.flush()  # whoever started this may wait for it
+
+    main(config, ready)
 
 
 def _model(module: str, channels: int, classes: int) -> Any:
@@ -89,7 +99,9 @@ def train(
     cluster: ClusterFile,
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 15,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.05,
-    momentum: Annotated[float, typer.Option(help="Momentum.")] = 0.9,
+    momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.9,
+    optimizer: Annotated[str, typer.Option(help="sgd or adam (then with a learning rate of about 0.001).")] = "sgd",
+    seed: Annotated[int | None, typer.Option(help="Of the public shuffles; a fresh one by default.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
     module: Annotated[str, typer.Option("--model", help="MODULE:FUNCTION returning a torch module.")] = "",
     colour: Annotated[bool, typer.Option(help="Three channels.")] = False,
@@ -109,7 +121,8 @@ def train(
     with connect(cluster) as servers:
         run = servers.train(
             _model(module, data.images.shape[1], len(data.classes)), learn.images, learn.labels,
-            epochs=epochs, lr=lr, momentum=momentum, batch_size=batch_size, test=(test.images, test.labels),
+            epochs=epochs, lr=lr, momentum=momentum, optimizer=optimizer, batch_size=batch_size, seed=seed,
+            test=(test.images, test.labels),
         )  # fmt: skip
         announce(run)
         terminal.err.print(f"run {run.job}: if this is interrupted, `medveil mpc resume` comes back to it")

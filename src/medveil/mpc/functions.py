@@ -3,7 +3,7 @@
 Paper 002 section 4.3 (Goldschmidt 1964; initial approximation after Catrina and Saxena, FC 2010): the divisor is
 normalised into [1/2, 1) by comparing it with the powers of two, w = 2.9142 - 2 b is within 8.6 % of 1 / b, and each
 step squares the error while its two products travel together. Tensors are at f = 16 fraction bits; the
-errors stated are absolute, in reals, and tested.
+errors stated are absolute, in reals, and tested. Costs are declared for the default ranges on `rep3`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ import math
 
 import numpy as np
 
+from medveil.mpc.protocols.costs import COSTS, costs, sent_by
 from medveil.mpc.protocols.engine import Bit, Engine, Tensor
 
 _STEPS = 3
 EXP_LOWEST = -11.5
+
+
+def _products(count: int) -> int:
+    """Return the bytes of products that are extended again."""
+    return sent_by(mul_narrow=count, extend_a=count)
 
 
 def _batched_mul(engine: Engine, pairs: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
@@ -68,6 +74,12 @@ def _goldschmidt(engine: Engine, numerator: Tensor, unit: Tensor) -> Tensor:
     return quotient
 
 
+@costs(
+    rounds=23,
+    bytes_sent=lambda n: sent_by(less_than_zero=19 * n, c2a=19 * n, extend_a=19 * n) + _products(9 * n),
+    note="2^-6 <= b < 2^14, quotient within +-15000; relative error 2^-13 and units, see its text",
+    composite=True,
+)
 def divide(engine: Engine, a: Tensor, b: Tensor, *, low: int = -6, high: int = 13) -> Tensor:
     """Return a / b, wide, for b in [2^low, 2^(high + 1)) and |a / b| <= 15000.
 
@@ -78,9 +90,10 @@ def divide(engine: Engine, a: Tensor, b: Tensor, *, low: int = -6, high: int = 1
     b = engine.wide(b)
     factor, _ = normalise(engine, b, low, high)
     shift = 2 * engine.fixed.fraction
-    unit = engine.extend(engine.mul_narrow(b, factor, shift))
-    numerator = engine.extend(engine.mul_narrow(engine.wide(a), factor, shift))
-    return _goldschmidt(engine, numerator, unit)
+    both = [engine.cut(t, None) for t in (b, engine.wide(a))]
+    scaled = engine.mul_narrow(engine.join(both), engine.join([engine.cut(factor, None)] * 2), shift)
+    scaled = engine.extend(scaled)
+    return _goldschmidt(engine, engine.cut(scaled, 1), engine.cut(scaled, 0))
 
 
 def reciprocal_above_one(engine: Engine, b: Tensor, high: int) -> Tensor:
@@ -94,6 +107,12 @@ def reciprocal_above_one(engine: Engine, b: Tensor, high: int) -> Tensor:
     return _goldschmidt(engine, engine.trunc(factor, fraction), unit)
 
 
+@costs(
+    rounds=11,
+    bytes_sent=lambda n: sent_by(relu_a=n, extend_a=n, exp2_a=n),
+    note="x < 9; relative error 2^-13 and two units",
+    composite=True,
+)
 def exp(engine: Engine, x: Tensor) -> Tensor:
     """Return e^x, wide, for x < 9; below -11.5 it is e^-11.5, which is less than a unit in the last place.
 
@@ -105,6 +124,14 @@ def exp(engine: Engine, x: Tensor) -> Tensor:
     return engine.exp2(engine.narrow(engine.times(wide, log2e), engine.fixed.fraction))
 
 
+@costs(
+    rounds=33,
+    bytes_sent=lambda n: (
+        sent_by(maximum_aa=n // 2, extend_a=n // 2) + COSTS["exp"].bytes_sent(n) + _products(7 * (n // 2) + n)
+    ),
+    note="rows of two logits; error at most 2^-11",
+    composite=True,
+)
 def softmax(engine: Engine, x: Tensor) -> Tensor:
     """Return the softmax of (rows, classes) logits over their last axis, wide.
 
@@ -137,6 +164,12 @@ def absolute(engine: Engine, x: Tensor) -> tuple[Tensor, Bit]:
     return engine.sub(engine.times(positive, 2), engine.slim(x)), bit
 
 
+@costs(
+    rounds=32,
+    bytes_sent=lambda n: sent_by(relu_a=n, extend_a=n, select_ca=n) + COSTS["exp"].bytes_sent(n) + _products(7 * n),
+    note="error at most 2^-12",
+    composite=True,
+)
 def sigmoid(engine: Engine, x: Tensor) -> Tensor:
     """Return 1 / (1 + e^-x), narrow; absolute error at most 2^-12."""
     size, bit = absolute(engine, x)
@@ -147,6 +180,12 @@ def sigmoid(engine: Engine, x: Tensor) -> Tensor:
     return engine.add(engine.shift_by(engine.times(above, -1), 1.0), engine.choose(bit, twice))
 
 
+@costs(
+    rounds=43,
+    bytes_sent=lambda n: sent_by(less_than_zero=12 * n, c2a=12 * n, extend_a=13 * n) + _products(11 * n),
+    note="2^-12 <= x < 2^14; relative error 2^-10 and three units",
+    composite=True,
+)
 def rsqrt(engine: Engine, x: Tensor, *, low: int = -12, high: int = 13) -> Tensor:
     """Return x^-1/2, wide, for x in [2^low, 2^(high + 1)), low and high + 1 even.
 
@@ -182,6 +221,12 @@ def rsqrt(engine: Engine, x: Tensor, *, low: int = -12, high: int = 13) -> Tenso
     return engine.mul(y, root)
 
 
+@costs(
+    rounds=31,
+    bytes_sent=lambda n: sent_by(less_than_zero=29 * n, c2a=29 * n, extend_a=30 * n) + _products(7 * n),
+    note="2^-16 <= x < 2^14; error at most 2^-10",
+    composite=True,
+)
 def log(engine: Engine, x: Tensor, *, low: int = -16, high: int = 13) -> Tensor:
     """Return ln x, wide, for x in [2^low, 2^(high + 1)); absolute error at most 2^-10.
 
@@ -189,7 +234,7 @@ def log(engine: Engine, x: Tensor, *, low: int = -16, high: int = 13) -> Tensor:
     """
     factor, bits = normalise(engine, x, low, high)
     unit = engine.extend(engine.mul_narrow(engine.wide(x), factor, 2 * engine.fixed.fraction))
-    count = engine.total(engine.extend(bits), 0)
+    count = engine.extend(engine.total(bits, 0))
     exponent = engine.times(count, round(math.log(2) * engine.fixed.one))
     nodes = 0.75 + 0.25 * np.cos(np.pi * (np.arange(40) + 0.5) / 40)
     coefficients = np.polynomial.polynomial.polyfit(4 * nodes - 3, np.log(nodes), 6)

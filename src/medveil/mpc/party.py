@@ -18,6 +18,7 @@ import socket
 import ssl
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from medveil.errors import ConfigError, MedveilError, PolicyError, ProtocolError
@@ -72,6 +73,12 @@ class Party:
 
     def __repr__(self) -> str:
         return f"Party({self.config.party})"
+
+    @property
+    def address(self) -> str:
+        """Return the host:port that it listens on."""
+        host, port = self._socket.getsockname()[:2]
+        return f"{host}:{port}"
 
     def serve(self) -> None:
         """Accept connections until `close`."""
@@ -192,12 +199,19 @@ class Party:
             transport.close()
 
 
-def main(path: Path) -> None:
-    """Run the server of a configuration file until the process is interrupted or told to terminate."""
+def main(path: Path, ready: Callable[[int, str], None] | None = None) -> None:
+    """Run the server of a configuration file until the process is interrupted or told to terminate.
+
+    Args:
+        path: party.toml.
+        ready: is told the party's number and its host:port once it listens.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     _tune_process()
     server = Party(load_party(path))
     for number in (signal.SIGINT, signal.SIGTERM):  # set here, as a shell starts background jobs deaf to the first
         signal.signal(number, lambda _number, _frame: server.close())
+    if ready is not None:
+        ready(server.config.party, server.address)
     server.serve()
     log.info("party %d stopped; unfinished jobs can be resumed", server.config.party)
