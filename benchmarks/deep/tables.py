@@ -12,21 +12,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.deep.samples import DATA, xrays
 from medveil.attacks.known_plaintext import KnownPlaintext
 from medveil.attacks.material import gather, image_of
-from medveil.crypto.prg import SYSTEM
 from medveil.imaging import raster
 from medveil.metrics import cipher_statistics as measures
 from medveil.metrics.image_quality import psnr, ssim
 from medveil.schemes import registry
-from medveil.schemes.deep import pictures, preview, samples
-from medveil.schemes.deep.codec import Codec
-from medveil.schemes.deep.integer_flow import IntegerFlow, draw_key
-from medveil.schemes.deep.key import DeepKey
-from medveil.schemes.deep.learners import networks_of
+from medveil.schemes.deep import comparisons, pictures, preview, samples
+from medveil.schemes.deep.integer_flow import IntegerFlow
 
 METHODS = tuple(m for m in ("backprop", "cyclegan", "scramble_aae", "invertible") if m in samples.SHA256)
 MOST = 48
@@ -91,53 +86,16 @@ def reconstruction(given: np.ndarray) -> str:
     return "\n".join(lines)
 
 
-def drawn(key: DeepKey) -> DeepKey:
-    """Return a key of the same networks with weights drawn afresh."""
-    if key.method == "invertible":
-        return draw_key()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(SYSTEM.bytes(7), "big"))
-        fresh = networks_of(key.method, key.shape)
-    state = {f"{role}.{n}": t.numpy().astype("<f2") for role, net in fresh.items() for n, t in net.state_dict().items()}
-    return DeepKey(key.method, key.shape, {name: state[name] for name in key.tensors})
-
-
-def nearby(key: DeepKey, share: float, rng: np.random.Generator) -> DeepKey:
-    """Return the key with each weight changed by normal noise of `share` of its layer's deviation."""
-    changed = {}
-    for name, tensor in key.tensors.items():
-        if tensor.dtype.kind == "i":
-            flips = rng.random(tensor.shape) < share
-            step = np.where(tensor >= 127, -1, 1) if tensor.dtype == np.int8 else 1
-            changed[name] = (tensor + flips * step).astype(tensor.dtype)
-        else:
-            noise = rng.standard_normal(tensor.shape) * float(tensor.astype(float).std()) * share
-            changed[name] = (tensor + noise).astype(tensor.dtype)
-    return DeepKey(key.method, key.shape, changed)
-
-
-def _through(method: str, encoder: DeepKey, decoder: DeepKey, given: np.ndarray) -> np.ndarray:
-    if method == "invertible":
-        return IntegerFlow(decoder).decrypt(IntegerFlow(encoder).encrypt(given))
-    return Codec(decoder).decode(Codec(encoder).encode(given))
-
-
 def wrong_keys(given: np.ndarray) -> str:
     """What another key makes of a ciphertext, and the owner's with every weight a little off."""
     rng = np.random.default_rng(4)
     guess = np.rint(xrays("train").mean(axis=0)).astype(np.uint8)
     blind = np.mean([psnr(p, guess) for p in given])
-    lines = ["| scheme | own key | weights off by 1 % | by 10 % | another key |", "|---|---|---|---|---|"]
+    names = (comparisons.OWN, comparisons.NEAR, comparisons.NEARBY, comparisons.ANOTHER)
+    lines = [f"| scheme | {' | '.join(names)} |", "|---" * 5 + "|"]
     for method in METHODS:
-        key = samples.load(method)
-        cells = []
-        for other in (key, nearby(key, 0.01, rng), nearby(key, 0.1, rng), drawn(key)):
-            back = _through(method, key, other, given)
-            cells.append(
-                "exact"
-                if (back == given).all()
-                else f"{np.mean([min(99, psnr(a, b)) for a, b in zip(given, back, strict=True)]):.1f}"
-            )
+        found = comparisons.decoded_by_others(samples.load(method), given, rng)
+        cells = ["exact" if (found[n] == given).all() else f"{mean_psnr(given, found[n]):.1f}" for n in names]
         lines.append(f"| `{name_of(method)}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\nPSNR in dB; the mean chest X-ray, shown for every picture, has {blind:.1f} dB."
 
@@ -145,26 +103,10 @@ def wrong_keys(given: np.ndarray) -> str:
 def batches(given: np.ndarray) -> str:
     """How many pixels differ when only the batch size changes, decoding in float32 and as the schemes do."""
     lines = ["| scheme | float32, batches of 1, 2, 7, 32 | as shipped |", "|---|---|---|"]
-    sizes = (1, 2, 7, 32)
     for method in METHODS:
-        key = samples.load(method)
-        cells = []
-        if method == "invertible":
-            codes = IntegerFlow(key).encrypt(given)
-            for precision in ("float32", "float64"):
-                flow = IntegerFlow(key, precision=precision)  # type: ignore[arg-type]
-                found = [
-                    np.concatenate([flow.decrypt(codes[i : i + n]) for i in range(0, len(codes), n)]) for n in sizes
-                ]
-                cells.append(max(float((f != found[-1]).mean()) for f in found))
-        else:
-            codes = Codec(key).encode(given)
-            for kind in (torch.float32, torch.float64):
-                codec = Codec(key, precision=kind)
-                found = [codec.decode(codes, batch=n) for n in sizes]
-                cells.append(max(float((f != found[-1]).mean()) for f in found))
-        lines.append(f"| `{name_of(method)}` | {100 * cells[0]:.4f} % | {100 * cells[1]:.4f} % |")
-    return "\n".join(lines) + "\n\nShare of pixels that differ from a batch of 32, the worst of the four sizes."
+        single, shipped = comparisons.changed_by_batches(samples.load(method), given)
+        lines.append(f"| `{name_of(method)}` | {100 * single:.4f} % | {100 * shipped:.4f} % |")
+    return "\n".join(lines) + "\n\nShare of pixels that differ from one batch of all, the worst of the four sizes."
 
 
 def known_plaintext(given: np.ndarray, folder: Path) -> str:
@@ -191,7 +133,7 @@ def known_row(method: str, given: np.ndarray, folder: Path) -> str:
     material = gather(name, list(given), known=list(train[:: len(train) // 64][:64]))
     result = KnownPlaintext(steps=STEPS).run(material, seed=1)
     key = samples.load(method)
-    own = _through(method, key, key, given)
+    own = comparisons.decoded(key, comparisons.encoded(key, given), 32)
     owner = "exact" if (own == given).all() else f"{mean_psnr(given, own):.1f}"
     s = result.scores
     best = next(iter(s)).removeprefix("psnr ")

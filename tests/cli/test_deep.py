@@ -180,3 +180,30 @@ def test_a_lossy_key_shows_what_it_costs(medveil: Medveil, some: Path, key: Path
         tmp_path / "m.png",
     )
     assert (other.code, "only deep-cyclegan" in other.err) == (2, True)
+
+
+@pytest.mark.parametrize("method", ["backprop", "cyclegan", "scramble_aae", "invertible"])
+def test_each_method_protects_and_says_what_it_claims(
+    method: str, medveil: Medveil, some: Path, key: Path, tmp_path: Path
+) -> None:
+    """With a key of the owner's own: here the numbers of the public sample, sealed to the owner as training does."""
+    from medveil.cli.keys import open_owner
+    from medveil.imaging import raster
+    from medveil.schemes.deep import keyfile, pictures, samples
+
+    trained = tmp_path / "trained"
+    keyfile.save(trained, samples.load(method), open_owner(key))
+    name, source, parts = f"deep-{method.replace('_', '-')}", tmp_path / "chest.png", tmp_path / "parts"
+    source.write_bytes(raster.encode_png(pictures.load([some], 64)[0][0]))
+    done = medveil(
+        "protect", source, "--scheme", name, "--option", f"trained_key={trained}", "--key", key, "--out", parts
+    )
+    assert done.code == 0, done.err
+    claim = "NOT SECURE, lossless" if method == "invertible" else "LOSSY, NOT SECURE, lossy: on"
+    assert claim in done.err
+    assert ("lossy by design: PSNR" in done.out) is (method != "invertible")
+    back = medveil("restore", parts / source.name, "--key", key, "--out", tmp_path / "back.png")
+    assert back.code == (0 if method == "invertible" else 10), back.err
+    assert (read(tmp_path / "back.png").pixels == read(source).pixels).all() == (method == "invertible")
+    mask = ("deep", "segment", parts / source.name, "--trained-key", trained, "--key", key, "--out", tmp_path / "m.png")
+    assert medveil(*mask).code == (0 if method == "cyclegan" else 2)

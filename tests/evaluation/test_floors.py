@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.scheme_suite import CHECKS
 
 from medveil.errors import TamperedError, UnrecoverableError, UnsupportedError
-from medveil.evaluation.floors import FLOORS, AesGcm, SealedJpegLs
+from medveil.evaluation.floors import FLOORS, AesGcm, SealedHtj2k, SealedJpegLs
 from medveil.evaluation.three_servers import ThreeServerShares
 from medveil.imaging import samples
 from medveil.imaging.image import MedicalImage, OpaqueFile
@@ -53,6 +53,8 @@ def test_floors_refuse() -> None:
     for odd in (OpaqueFile(b"text", "text"), MedicalImage(np.zeros((1, 4, 4, 3), np.uint8), 8)):
         with pytest.raises(UnsupportedError):
             SealedJpegLs().protect(odd)
+        with pytest.raises(UnsupportedError, match="HTJ2K"):
+            SealedHtj2k().protect(odd)
         with pytest.raises(UnsupportedError):
             ThreeServerShares().protect(odd)
 

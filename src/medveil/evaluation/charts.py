@@ -17,6 +17,7 @@ FAMILIES: Final = {
     "plain": "#000000",
     "aes": "#6b7280",
     "sealed-jpeg-ls": "#6b7280",
+    "sealed-htj2k": "#6b7280",
     "sealed": "#0072b2",
     "roi-watermark": "#009e73",
     "visual": "#cc79a7",

@@ -1,4 +1,4 @@
-"""The rows that every scheme stands beside: AES-256-GCM over the image, and lossless coding before encryption.
+"""The rows that every scheme stands beside: AES-256-GCM over the image, and two lossless codecs before encryption.
 
 They are schemes in all but the registry: nobody is meant to protect an archive with them, `sealed` does all they do.
 """
@@ -6,10 +6,12 @@ They are schemes in all but the registry: nobody is meant to protect an archive 
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -20,6 +22,7 @@ from medveil.imaging.roi import ROI
 from medveil.schemes.base import Claim, Finding, Part, Protected, Restored, Scheme, Secret
 from medveil.schemes.sealed import Sealed
 
+Frame = npt.NDArray[Any]
 _NONCE: Final = 12
 _FILE, _PIXELS = b"F", b"P"
 _DEPTHS: Final = tuple(range(1, 17))
@@ -84,11 +87,13 @@ class AesGcm(Scheme):
         return ()
 
 
-class SealedJpegLs(Scheme):
-    """JPEG-LS (ISO/IEC 14495-1, lossless) before `sealed` with one part: what a codec saves in front of encryption."""
+class _CodedThenSealed(Scheme):
+    """A lossless codec over each frame before `sealed` with one part: what a codec saves in front of encryption.
 
-    name: ClassVar[str] = "sealed-jpeg-ls"
-    version: ClassVar[int] = 1
+    Subclasses name the codec and its two functions, which take and give grey frames of 8 or 16 unsigned bits.
+    """
+
+    codec: ClassVar[str]
     claim: Claim = Claim(
         lossless=True,
         authenticated=True,
@@ -98,32 +103,37 @@ class SealedJpegLs(Scheme):
         multiframe=True,
     )
 
+    @staticmethod
+    @abstractmethod
+    def encode(frame: Frame) -> bytes:
+        """Return a frame's code stream."""
+
+    @staticmethod
+    @abstractmethod
+    def decode(data: bytes) -> Frame:
+        """Return the frame of a code stream."""
+
     def protect(self, image: MedicalImage | OpaqueFile, *, roi: ROI = ()) -> Protected:  # noqa: ARG002
         """Code each frame, then seal. Raises UnsupportedError for colour, floats and files that are no image."""
-        import imagecodecs
-
         if isinstance(image, OpaqueFile) or image.samples > 1 or image.pixels.dtype.kind not in "ui":
-            raise UnsupportedError("JPEG-LS codes grey integer images here: take the scheme sealed")
+            raise UnsupportedError(f"{self.codec} codes grey integer images here: take the scheme sealed")
         if image.pixels.dtype.itemsize > 2:
-            raise UnsupportedError("JPEG-LS codes up to 16 bits: take the scheme sealed")
+            raise UnsupportedError(f"{self.codec} codes up to 16 bits here: take the scheme sealed")
         unsigned = image.pixels.view(f"u{image.pixels.dtype.itemsize}")
-        frames = [bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(frame))) for frame in unsigned]
+        frames = [self.encode(np.ascontiguousarray(frame)) for frame in unsigned]
         head = io.BytesIO()
         facts = np.array([*(len(f) for f in frames), image.bits_stored, image.signed], "<i8")
         np.save(head, facts, allow_pickle=False)
-        held = OpaqueFile(head.getvalue() + b"".join(frames), "JPEG-LS")
+        held = OpaqueFile(head.getvalue() + b"".join(frames), self.codec)
         inner = Sealed(threshold=(1, 1), codec="none").protect(held)
         return Protected(inner.parts, Secret(self.name, inner.secret.data), inner.manifest)
 
     def restore(self, parts: Sequence[Part | bytes], secret: Secret) -> Restored:
         """Open and decode. Raises as `Sealed.restore`."""
-        import imagecodecs
-
         opened = Sealed().restore(parts, Secret(Sealed.name, secret.data))
         head = io.BytesIO(opened.image.original or b"")
         *sizes, bits, signed = (int(v) for v in np.load(head, allow_pickle=False))
-        frames = [imagecodecs.jpegls_decode(head.read(size)) for size in sizes]
-        pixels = np.stack(frames)
+        pixels = np.stack([self.decode(head.read(size)) for size in sizes])
         if signed:
             pixels = pixels.view(f"i{pixels.dtype.itemsize}")
         return Restored(MedicalImage(pixels, bits), opened.findings)
@@ -133,4 +143,48 @@ class SealedJpegLs(Scheme):
         return Sealed().verify(parts, None if secret is None else Secret(Sealed.name, secret.data))
 
 
-FLOORS: Final[tuple[type[Scheme], ...]] = (AesGcm, SealedJpegLs)
+class SealedJpegLs(_CodedThenSealed):
+    """JPEG-LS (ISO/IEC 14495-1, lossless) before `sealed`."""
+
+    name: ClassVar[str] = "sealed-jpeg-ls"
+    version: ClassVar[int] = 1
+    codec: ClassVar[str] = "JPEG-LS"
+
+    @staticmethod
+    def encode(frame: Frame) -> bytes:
+        """Return a frame's code stream."""
+        import imagecodecs
+
+        return bytes(imagecodecs.jpegls_encode(frame))
+
+    @staticmethod
+    def decode(data: bytes) -> Frame:
+        """Return the frame of a code stream."""
+        import imagecodecs
+
+        return np.asarray(imagecodecs.jpegls_decode(data))
+
+
+class SealedHtj2k(_CodedThenSealed):
+    """High-Throughput JPEG 2000 (ISO/IEC 15444-15, reversible) before `sealed`."""
+
+    name: ClassVar[str] = "sealed-htj2k"
+    version: ClassVar[int] = 1
+    codec: ClassVar[str] = "HTJ2K"
+
+    @staticmethod
+    def encode(frame: Frame) -> bytes:
+        """Return a frame's code stream."""
+        import imagecodecs
+
+        return bytes(imagecodecs.htj2k_encode(frame, reversible=True))
+
+    @staticmethod
+    def decode(data: bytes) -> Frame:
+        """Return the frame of a code stream."""
+        import imagecodecs
+
+        return np.asarray(imagecodecs.htj2k_decode(data))
+
+
+FLOORS: Final[tuple[type[Scheme], ...]] = (AesGcm, SealedJpegLs, SealedHtj2k)

@@ -298,9 +298,14 @@ def _portable(j: Judging) -> Cell:
     done = [r for r in _done(j.of("portability")) if r.values.get("portable") is not None]
     if not done:
         return _missing(j.of("portability"), "the same elsewhere")
-    passes = all(r.values["portable"] for r in done)
-    why = "other process, threads and processor: " + ("the same pixels" if passes else "other pixels")
-    return Cell(_verdict(passes), "same" if passes else "differs", why, None, _keys(done))
+    batched = [r for r in _done(j.of("keys")) if r.values.get("changed_by_batch_size") is not None]
+    elsewhere = all(r.values["portable"] for r in done)
+    changed = max((float(r.values["changed_by_batch_size"]) for r in batched), default=0.0)
+    why = "other process, threads and processor: " + ("the same pixels" if elsewhere else "other pixels")
+    if batched:
+        why += f"; other batch sizes change {changed:.4%} of pixels"
+    passes = elsewhere and not changed
+    return Cell(_verdict(passes), "same" if passes else "differs", why, None, _keys([*done, *batched]))
 
 
 COLUMNS: Final = (

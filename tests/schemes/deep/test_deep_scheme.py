@@ -21,12 +21,13 @@ from medveil.errors import (
     UsageError,
     WrongKeyError,
 )
-from medveil.imaging.image import OpaqueFile
+from medveil.imaging.image import MedicalImage, OpaqueFile
+from medveil.imaging.reader import read
 from medveil.imaging.roi import Rectangle
 from medveil.schemes import registry
 from medveil.schemes.base import Secret
 from medveil.schemes.deep import keyfile, samples
-from medveil.schemes.deep.invertible import Invertible
+from medveil.schemes.deep.invertible import Invertible, to_planes
 from medveil.schemes.deep.key import DeepKey
 
 
@@ -69,6 +70,20 @@ def test_equal_images_have_equal_ciphertexts_which_is_its_weakness(picture: np.n
     assert one.parts[0].data != other.parts[0].data
     with pytest.raises(WrongKeyError):
         scheme.restore(one.parts, other.secret)
+
+
+def test_equal_frames_and_equal_planes_show(shared_data: Path) -> None:
+    """The corner of a real 16-bit volume, whose high bytes repeat, and of an RGB image that is grey there."""
+    zoo = shared_data / "dicom_zoo"
+    for name in ("pydicom_older_tests/emri_small.dcm", "pydicom/examples_rgb_color.dcm"):
+        whole = read(zoo / name)
+        image = MedicalImage(whole.pixels[:, :24, :24], whole.bits_stored, whole.photometric)
+        planes = to_planes(image.pixels)
+        part = Invertible.for_evaluation().protect(image).parts[0].data
+        ciphers = np.frombuffer(part[: planes.size], np.uint8).reshape(planes.shape)
+        groups = {plane.tobytes() for plane in planes}
+        assert len(groups) < 0.8 * len(planes)
+        assert len({cipher.tobytes() for cipher in ciphers}) == len(groups)
 
 
 def test_parts_that_are_not_the_owners_are_refused(picture: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from medveil.metrics.sp800_22 import battery, bits
 from medveil.schemes.base import Part
 
 _PAIRS, _TRIALS = 16_384, 8
+_TAIL, _PARTS = 16_384, 40  # bytes at the end of a part in which a period is looked for, and in how many parts
 _SIDE = 256  # of the picture, which is a part of a chest X-ray of 1024 x 1024
 
 
@@ -63,6 +64,7 @@ def take(bench: Bench) -> Measured:
     for direction in ("horizontal", "vertical", "diagonal"):
         found = cipher.adjacent_correlation(images[0], direction, pairs=_PAIRS, rng=rng)
         out.values[f"correlation_{direction}"] = found
+    out.values["period"] = _period(images)
     out.values |= _sensitivity(bench)
     out.values |= _bits(bench)
     bounds = cipher.critical_values(images[0].size, 0.05)
@@ -73,6 +75,20 @@ def take(bench: Bench) -> Measured:
     counts, edges = np.histogram(images[0], bins=64, range=(0, 256))
     out.curves["histogram"] = [(float(e), float(c)) for e, c in zip(edges, counts, strict=False)]
     return out
+
+
+def _period(images: list[Pixels]) -> int | None:
+    """Return the shortest period in which the end of a part repeats itself under any key; None where it never does.
+
+    A period counts where it is seen twice and over 16 bytes at least, which noise does in one part of 10^36.
+    """
+    lengths = []
+    for image in images[:_PARTS]:
+        values = image.reshape(-1)[-_TAIL:]
+        found = keys.cycle_of_output(values)
+        if found is not None and len(values) - found.tail >= max(16, 2 * found.length):
+            lengths.append(found.length)
+    return min(lengths, default=None)
 
 
 def _sensitivity(bench: Bench) -> dict[str, Any]:
