@@ -10,11 +10,11 @@ from typing import Final
 
 WIDTH, HEIGHT = 560, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 48
-_INK, _SOFT, _LINE = "#1d2733", "#66717d", "#dfe4e9"
+_INK, _SOFT, _LINE = "var(--ink)", "var(--soft)", "var(--line)"  # the page's, light and dark
 
 # Okabe and Ito's colours, which people with colour blindness tell apart too.
 FAMILIES: Final = {
-    "plain": "#000000",
+    "plain": "var(--plain)",
     "aes": "#6b7280",
     "sealed-jpeg-ls": "#6b7280",
     "sealed-htj2k": "#6b7280",
@@ -68,7 +68,7 @@ def _frame(across: str, up: str, title: str) -> list[str]:
     wide, tall = _x(1) - _x(0), _y(0) - _y(1)
     out = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">',
-        f'<rect x="{_x(0)}" y="{_y(1)}" width="{wide}" height="{tall}" fill="#fff" stroke="{_LINE}"/>',
+        f'<rect x="{_x(0)}" y="{_y(1)}" width="{wide}" height="{tall}" fill="var(--card)" stroke="{_LINE}"/>',
     ]
     for tick in (0, 0.25, 0.5, 0.75, 1):
         out.append(f'<line x1="{_x(tick)}" x2="{_x(tick)}" y1="{_y(0)}" y2="{_y(1)}" stroke="{_LINE}"/>')
@@ -88,7 +88,7 @@ def scatter(points: Sequence[Point], across: str, up: str, title: str, better: s
     """Return numbered points; those that would hide one another are moved apart. better: words in the best corner."""
     out = _frame(across, up, title)
     if better:
-        out.append(_text(_x(0) + 8, _y(1) + 18, better, anchor="start", fill="#009e73"))
+        out.append(_text(_x(0) + 8, _y(1) + 18, better, anchor="start", fill="var(--better)"))
     taken: list[tuple[float, float]] = []
     for point in points:
         true = (_x(min(1.0, max(0.0, point.x))), _y(min(1.0, max(0.0, point.y))))
@@ -103,7 +103,9 @@ def scatter(points: Sequence[Point], across: str, up: str, title: str, better: s
         said = html.escape(f"{point.label}: {across} {point.x:.2f}, {up} {point.y:.2f}")
         out.append(
             f'<g><title>{said}</title><circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="10" fill="{colour(point.label)}"/>'
-            + _text(at[0], at[1] + 4, str(point.number), size=11, fill="#fff")
+            + _text(
+                at[0], at[1] + 4, str(point.number), size=11, fill="var(--card)" if point.label == "plain" else "#fff"
+            )
             + "</g>"
         )
     return "".join([*out, "</svg>"])

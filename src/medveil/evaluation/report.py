@@ -76,7 +76,7 @@ def render(results: Results, rows: Sequence[Row], folder: Path) -> str:
         summary=summary(rows),
         charts=_charts(results),
         tables=[(name, _table(results, name)) for name in results.corpora],
-        table_heads=[head for head, _, _ in _TABLE],
+        table_heads=[*(head for head, _, _ in _TABLE), *(f"{n} pairs, dB" for n in _known_counts(results))],
         gallery=[(row, _pictures(results, row.subject, folder)) for row in rows],
         details=[(row, _details(results, row.subject)) for row in rows],
         measures=[measures.load(name) for name in measures.names()],
@@ -219,8 +219,26 @@ def _table(results: Results, corpus: str) -> list[dict[str, Any]]:
             value = number(record.values.get(name))
             scaled = value * 1000 if value is not None and name.endswith("_seconds") else value
             cells.append("-" if scaled is None else f"{scaled:,.{digits}f}")
+        pairs = [_reached(results, subject, corpus, count) for count in _known_counts(results)]
+        cells = [*cells, *pairs]
         rows.append({"subject": subject, "key": record.key, "cells": cells, "known": _known(results, subject, corpus)})
     return rows
+
+
+def _known_counts(results: Results) -> list[int]:
+    return [int(count) for count in results.plan["effort"]["known"]]
+
+
+def _reached(results: Results, subject: str, corpus: str, pairs: int) -> str:
+    """Return the best PSNR in dB that any learner of known plaintext reached with so many pairs."""
+    scores = [
+        number(value)
+        for r in results.of(subject, "attacks", "known-plaintext")
+        if r.corpus == corpus and r.status == "done"
+        for name, value in r.values.items()
+        if name.startswith("psnr") and name.endswith(f" {pairs}")
+    ]
+    return f"{max(s for s in scores if s is not None):.1f}" if any(s is not None for s in scores) else "-"
 
 
 def _known(results: Results, subject: str, corpus: str) -> str:
