@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +34,25 @@ from medveil.mpc.protocols.rep3.engine import Rep3
 from medveil.mpc.session import Session
 from medveil.mpc.transport.memory import connect_memory
 from medveil.networks.classifiers import paper_cnn
+from medveil.recognition import datasets, splits
 
 SIZE = 50
 
 
 def busi(shared: Path) -> tuple[LabelledImages, LabelledImages]:
-    """Return breast ultrasound, benign and malignant, in the data set's own split by patient (280 and 100 images)."""
-    parts = []
-    for part in ("train", "test"):
-        images, labels = [], []
-        for label, name in enumerate(("benign", "malignant")):
-            for file in sorted((shared / "breast_ultrasound_busi" / part / name).glob("*.png")):
-                images.append(load_image(file, SIZE))
-                labels.append(label)
-        parts.append(LabelledImages(np.stack(images), np.array(labels), ("benign", "malignant")))
-    return parts[0], parts[1]
+    """Return breast ultrasound, benign and malignant, 7:3 (266 and 114 images), no patient or twin on both sides."""
+    classes = ("benign", "malignant")
+    folder = shared / "breast_ultrasound_busi"
+    listed = datasets.load(folder, SIZE)
+    listed = listed.take([i for i, label in enumerate(listed.labels) if listed.classes[label] in classes])
+    labels = np.array([classes.index(listed.classes[label]) for label in listed.labels])
+    learn, test = splits.hold_out(replace(listed, labels=labels, classes=classes), 0.3, seed=1)
+
+    def part(chosen: np.ndarray) -> LabelledImages:
+        images = np.stack([load_image(folder / listed.names[i], SIZE) for i in chosen])
+        return LabelledImages(images, labels[chosen], classes)
+
+    return part(learn), part(test)
 
 
 def pneumonia(shared: Path, limit: int) -> tuple[LabelledImages, LabelledImages]:
@@ -173,7 +178,9 @@ def main() -> None:
         return
     learn, test = busi(options.shared) if options.dataset == "busi" else pneumonia(options.shared, options.limit)
     result = experiment(learn, test, options.epochs, options.lr, options.seed)
-    result = {"command": "python -m benchmarks.mpc.paper " + " ".join(sys.argv[1:]), "machine": machine(), **result}
+    limit = f" --limit {options.limit}" if options.limit else ""
+    command = f"python -m benchmarks.mpc.paper {options.dataset}{limit} --out docs/results/mpc"
+    result = {"command": command, "machine": machine(), **result}
     (options.out / f"{options.dataset}.json").write_text(json.dumps(result, indent=1) + "\n")
     (options.out / f"{options.dataset}.svg").write_text(svg(result["private"], result["plain"]))
     print(json.dumps({k: v for k, v in result.items() if k not in ("private", "plain")}, indent=1))

@@ -67,17 +67,19 @@ def _share(figure: float | None) -> float | None:
 def markdown(record: Mapping[str, Any]) -> str:
     """Return the table as Markdown, one line a cell, with what it was made from."""
     name = {"f1_macro": "macro F1", "f1_weighted": "weighted F1", "auc": "AUC"}[record["measure"]]
+    spread_of = "over repeats" if record.get("plan", {}).get("hold_out") else "over folds"
     lines = [
         f"### {record['title']} ({record['profile']} profile)",
         "",
-        f"| | | {name} | over folds | AUC | drop | paper | paper's drop | |",
+        f"| | | {name} | {spread_of} | AUC | drop | paper | paper's drop | |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for c in rows(record):
         held = ""
         if c["drop"] is not None and c["paper_drop"] is not None:
             held = "held" if c["drop"] <= c["paper_drop"] else "larger than the paper's"
-        spread = f"± {c['sd']:.4f} ({c['min']:.3f} to {c['max']:.3f})"
+        several = len(c["values"]) > 1
+        spread = f"± {c['sd']:.4f} ({c['min']:.3f} to {c['max']:.3f})" if several else "one run"
         ours = f"{c['mean']:.4f} | {spread} | {c['auc']['mean']:.4f} | {_signed(c['drop'])}"
         paper = f"{_plain(c['paper'])} | {_signed(c['paper_drop'])} | {held}"
         lines.append(f"| {c['row']} | {c['column']} | {ours} | {paper} |")
