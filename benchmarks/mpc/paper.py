@@ -37,6 +37,7 @@ from medveil.networks.classifiers import paper_cnn
 from medveil.recognition import datasets, splits
 
 SIZE = 50
+MOVED = 4  # plain trainings from a start that differs in the last bit
 
 
 def busi(shared: Path) -> tuple[LabelledImages, LabelledImages]:
@@ -128,6 +129,26 @@ def wait_through_faults(run: Run) -> None:
             return
 
 
+def moved(learn: LabelledImages, test: LabelledImages, epochs: int, lr: float, seed: int, count: int) -> list[float]:
+    """Return last test accuracies of plain trainings from a start moved by at most half a unit of fixed point.
+
+    Training amplifies so small a difference; what it does to plain training bounds what equality can mean.
+    """
+    import torch
+
+    found = []
+    for number in range(1, count + 1):
+        torch.manual_seed(seed)
+        model = paper_cnn(1, SIZE)
+        noise = torch.Generator().manual_seed(number)
+        with torch.no_grad():
+            for weights in model.parameters():
+                weights += (torch.rand(weights.shape, generator=noise) - 0.5) * 2.0**-16
+        plain = PlainTraining(model, learn, test, lr=lr, momentum=0.9, seed=seed)
+        found.append([plain.epoch() for _ in range(epochs)][-1]["test_accuracy"])
+    return found
+
+
 def experiment(learn: LabelledImages, test: LabelledImages, epochs: int, lr: float, seed: int) -> dict[str, Any]:
     import torch
 
@@ -155,6 +176,7 @@ def experiment(learn: LabelledImages, test: LabelledImages, epochs: int, lr: flo
         "train images": len(learn), "test images": len(test), "epochs": epochs, "lr": lr, "seed": seed,
         "private": private, "plain": curves,
         "test accuracy, private": private[-1]["test_accuracy"], "test accuracy, plain": curves[-1]["test_accuracy"],
+        "test accuracies, plain, start moved by half a unit": moved(learn, test, epochs, lr, seed, MOVED),
         "test predictions that agree": int((mine == theirs).sum()),
         "client's own seconds (CPU), private": client_cpu, "plain training, seconds (CPU)": plain_cpu,
         "bytes the client sent": sent, "servers' seconds": private_seconds, "load": os.getloadavg(),

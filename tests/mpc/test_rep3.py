@@ -12,8 +12,8 @@ from medveil.errors import InputError
 from medveil.mpc import ring
 from medveil.mpc.protocols.costs import COSTS
 from medveil.mpc.protocols.rep3 import arithmetic, comparison, truncation
-from medveil.mpc.session import Link
-from medveil.mpc.shares import join
+from medveil.mpc.session import Link, Session
+from medveil.mpc.shares import Share, join
 
 RNG = np.random.default_rng(7)
 SIZES = [1, 64, 65, 191, 192, 193, 4096, 40001]
@@ -52,6 +52,15 @@ def test_truncation_is_unbiased() -> None:
     v = np.full(60000, 3 * 65536 + 16384)
     out = signed(run(truncation.trunc_a, share64(v)).opened)
     assert abs(out.mean() - 3.25) < 0.01
+
+
+def test_truncation_of_shares_whose_dropped_bits_are_zero_is_exact() -> None:
+    v = values(5000, 30)
+
+    def lift_and_drop(session: Session, x: Share) -> Share:
+        return truncation.trunc_a(session, Share(x.first << np.uint64(24), x.second << np.uint64(24)), 24)
+
+    assert np.array_equal(signed(run(lift_and_drop, share64(v)).opened), v)
 
 
 def test_fast_truncation_has_its_stated_cost_and_probability() -> None:

@@ -244,10 +244,11 @@ def product_narrow(x0, x1, y0, y1, centre, shift, out):
 
 @_jit
 def deal_wrap(x0, x1, offset, ring_mask, top, shift, constant, kappa, u_stream, y_out, u_out):
-    """Dealer: A' >> shift less the left helper's half, and u = 1 - msb(A') less its half; A' = x0 + x1 + offset."""
+    """Dealer: A' / 2^shift rounded up and u = 1 - msb(A'), less the left helper's halves; A' = x0 + x1 + offset."""
+    dropped = (_ONE << shift) - _ONE
     for i in range(x0.shape[0]):
         a = (np.uint64(x0[i]) + np.uint64(x1[i]) + offset) & ring_mask  # numba adds uint32 in 64 bits
-        y_out[i] = (a >> shift) - constant - kappa[i]
+        y_out[i] = (a >> shift) + np.uint64((a & dropped) != 0) - constant - kappa[i]
         u_out[i] = np.uint32(_ONE - (a >> top)) - u_stream[i]
 
 

@@ -85,9 +85,10 @@ def _deal_wrap(session: Session, part: Part, x: Share, width: int, shift: int) -
     if role is Role.LEFT:
         return kappa, u_stream
     y_right, u_right = np.empty(size, np.uint64), np.empty(size, np.uint32)
-    # 2^(w-s) is the wrap that is always subtracted, 2^(w-2-s) the offset. The two floors lose one unit on average:
-    # giving it back makes the result floor(v) + 1 with probability frac(v), else floor(v).
-    constant = ((1 << (width - shift)) + (1 << (width - 2 - shift)) - (1 if shift else 0)) % (1 << 64)
+    # 2^(w-s) is the wrap that is always subtracted, 2^(w-2-s) the offset. The dealer's ceiling and the helpers' floor
+    # make the result floor(v) + 1 with probability frac(v), else floor(v); it is exact where the dropped bits of the
+    # shares are zero, as after a multiplication by 2^s.
+    constant = ((1 << (width - shift)) + (1 << (width - 2 - shift))) % (1 << 64)
     ring_mask, offset = np.uint64((1 << width) - 1), np.uint64(1 << (width - 2))
     kernels.deal_wrap(
         x.first, x.second, offset, ring_mask, np.uint64(width - 1), np.uint64(shift), np.uint64(constant),
