@@ -85,6 +85,16 @@ def test_a_silent_party_is_given_up() -> None:
         back.close()
 
 
+def test_a_party_that_computes_while_much_is_sent_to_it_is_waited_for(pair) -> None:
+    first, second, _ = pair
+    words = np.arange(1_000_000, dtype=np.uint64)  # more than the buffers between hold
+    first.send(1, words)
+    time.sleep(0.9)  # longer than the patience
+    assert np.array_equal(second.receive(0, words.shape), words)
+    first.send(1, words[:3])
+    assert np.array_equal(second.receive(0, 3), words[:3])
+
+
 def test_a_broken_connection_is_named_when_sending(pair) -> None:
     first, second, _ = pair
     second.close()

@@ -2,7 +2,9 @@
 
 Every ordered pair of parties has its own connection, on which only the dialling side sends after the handshake, so
 no TLS object is used by two threads. The sender thread writes heartbeats while nothing is due: silence for
-`patience` seconds means that the other process hangs or is gone, however long it may compute.
+`patience` seconds means that the other process hangs or is gone, however long it may compute. Whether a party is alive
+is judged by what comes from it, not by how soon it takes what is sent: it may compute, or the line be slow, while the
+buffers between are full.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ PATIENCE = 6.0
 STALL = 180.0
 _HEARTBEAT_EVERY = 1.0
 _SMALL = 16384
+_PIECE = 1 << 20
 
 
 class _Sender(threading.Thread):
@@ -46,7 +49,8 @@ class _Sender(threading.Thread):
                     self._connection.sendall(header + payload)
                 else:
                     self._connection.sendall(header)
-                    self._connection.sendall(payload)
+                    for start in range(0, len(payload), _PIECE):  # the time allowed is that of a piece, not of all
+                        self._connection.sendall(payload[start : start + _PIECE])
         except OSError as e:
             self.failure = e
 
@@ -67,8 +71,10 @@ class TcpTransport(Transport):
         self._incoming = incoming
         self._outgoing = outgoing
         self._patience = patience
-        for connection in (*incoming.values(), *outgoing.values()):
+        for connection in incoming.values():
             connection.settimeout(patience)
+        for connection in outgoing.values():
+            connection.settimeout(STALL)
         self._senders = {to: _Sender(connection, f"to-party-{to}") for to, connection in outgoing.items()}
         for sender in self._senders.values():
             sender.start()
