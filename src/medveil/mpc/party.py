@@ -30,6 +30,7 @@ from medveil.mpc.ledger import Job, Ledger
 from medveil.mpc.meeting import Key, MeetingPoint, meet
 from medveil.mpc.session import Session
 from medveil.mpc.shelf import Shelf
+from medveil.mpc.warm import compile_kernels
 
 log = logging.getLogger("medveil.mpc.party")
 _CLIENT_TIMEOUT = 30.0
@@ -208,7 +209,9 @@ def main(path: Path, ready: Callable[[int, str], None] | None = None) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     _tune_process()
-    server = Party(load_party(path))
+    config = load_party(path)
+    compile_kernels()
+    server = Party(config)
     for number in (signal.SIGINT, signal.SIGTERM):  # set here, as a shell starts background jobs deaf to the first
         signal.signal(number, lambda _number, _frame: server.close())
     if ready is not None:
