@@ -145,7 +145,7 @@ def main() -> None:
         elif options.spu and (part == "spu" or wan.available()):
             result |= peer(options.spu, over_wan=part == "spu-wan")
         result.setdefault("conditions", {})[part] = {
-            "command": "python -m benchmarks.mpc " + " ".join(sys.argv[1:]),
+            "command": f"python -m benchmarks.mpc --parts {part}{' --quick' if options.quick else ''}",
             "machine": machine(),
             "load average before and after": [round(load[0], 2), round(os.getloadavg()[0], 2)],
             "WAN": f"{wan.LATENCY * 1e3} ms one way, {wan.BANDWIDTH * 8e-6:g} Mbit/s uplink a host, TUN devices in "
