@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import machine, time_call
+from medveil.evaluation import report, scorecard
 from medveil.evaluation import results as records
-from medveil.evaluation import scorecard
+from medveil.evaluation.charts import HEIGHT, WIDTH
 from medveil.evaluation.results import Results
 from medveil.evaluation.scorecard import Row, Verdict, number
 from medveil.metrics.sp800_22 import battery, bits
@@ -32,6 +34,11 @@ _TABLE = (
     ("stored kB", "stored_kb", 2), ("bits/pixel", "bits_per_pixel", 2), ("secret bytes", "secret_bytes", 0),
     ("protect ms", "protect_seconds", 2), ("restore ms", "restore_seconds", 2),
 )  # fmt: skip
+
+_FONT = 'font-family="system-ui, sans-serif" style="background:#fff" '
+_LIGHT = {  # the report's light colours, for files that stand alone
+    "ink": "#1d2733", "soft": "#66717d", "line": "#dfe4e9", "card": "#fff", "plain": "#1d2733", "better": "#0b6b50",
+}  # fmt: skip
 
 _ABOUT_TABLE = """MSE is the mean squared error (the paper's formula has a misplaced root); 100 dB stands for equal
 pictures; stored kB are those of all parts; known plaintext is the PSNR of an adversary with so many pairs, beside that
@@ -78,7 +85,20 @@ def known(results: Results, subject: str, corpus: str, pairs: int) -> str:
     return "-" if best is None else f"{best[0]:.1f} dB (mean {best[1]:.1f})"
 
 
-def page(results: Results, rows: list[Row], *, report: bool) -> str:
+def draw(results: Results, folder: Path) -> str:
+    """Write the report's charts of leakage against utility as SVG files; return them as Markdown."""
+    lines = []
+    for place, chart in enumerate((c for c in report.charts_of(results) if "against utility" in c.title), start=1):
+        svg = re.sub(r"var\(--(\w+)\)", lambda found: _LIGHT[found[1]], chart.svg)
+        size = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        name = f"leakage-utility-{place}.svg"
+        (folder / name).write_text(svg.replace("<svg ", size + _FONT, 1) + "\n", encoding="utf-8")
+        key = "; ".join(f"{number_of} {label}" for number_of, label, _ in chart.legend)
+        lines += [f"![{chart.title}]({name})\n", f"{chart.about} {key}.\n"]
+    return "\n".join(lines)
+
+
+def page(results: Results, rows: list[Row], *, report: bool, charts: str) -> str:
     """Return docs/results/README.md."""
     environment = results.environment
     false, missing = scorecard.false_claims(rows), scorecard.missing(rows)
@@ -95,6 +115,8 @@ def page(results: Results, rows: list[Row], *, report: bool) -> str:
         "✓ holds, ✗ does not, ? was not measured. A failed cell is no fault where the scheme promises nothing.\n",
         "False claims: " + ("none." if not false else "") + "".join(f"\n- {line}" for line in false) + "\n",
         "Not measured: " + ("nothing." if not missing else "") + "".join(f"\n- {line}" for line in missing) + "\n",
+        "## Leakage against utility\n",
+        charts,
         "## Why each cell fails\n",
         why(rows),
     ]
@@ -147,13 +169,14 @@ def main() -> None:
         parser.error("name the folder that medveil evaluate wrote")
     results = records.read(given.folder)
     rows = scorecard.build(results)
-    report = given.folder / "report.html"
-    small = report.is_file() and report.stat().st_size <= _LARGEST
+    whole = given.folder / "report.html"
+    small = whole.is_file() and whole.stat().st_size <= _LARGEST
     FOLDER.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(given.folder / records.TABLE, FOLDER / records.TABLE)
     if small:
-        shutil.copyfile(report, FOLDER / "report.html")
-    (FOLDER / "README.md").write_text(page(results, rows, report=small), encoding="utf-8")
+        shutil.copyfile(whole, FOLDER / "report.html")
+    charts = draw(results, FOLDER)
+    (FOLDER / "README.md").write_text(page(results, rows, report=small, charts=charts), encoding="utf-8")
     put(scorecard.as_markdown(rows), ROOT / "README.md")
     print(f"{len(rows)} rows; {len(scorecard.false_claims(rows))} false claims; {len(scorecard.missing(rows))} missing")
 

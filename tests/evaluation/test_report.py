@@ -9,6 +9,7 @@ import pytest
 from tests.evaluation.conftest import Finished
 
 from medveil.evaluation import charts, report, scorecard
+from medveil.evaluation.results import Record, Results
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,17 @@ def test_points_that_would_hide_one_another_are_moved_apart() -> None:
     at = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="10"', svg)]
     assert len(at) == 20
     assert min(math.dist(a, b) for i, a in enumerate(at) for b in at[:i]) > 20
+
+
+@pytest.mark.parametrize(("broken", "shown"), [(True, 0.9), (False, 0.1)])
+def test_a_chart_counts_what_known_plaintext_decoded_where_it_broke_the_scheme(broken: bool, shown: float) -> None:
+    def record(detail: str, **values: object) -> Record:
+        return Record("deep", "deep", {}, "chest", "attacks", detail, 1, "done", values=values)
+
+    decoded = {"ssim patches 64": {"value": 0.9}, "ssim of the owner": {"value": 0.99}, "broken": broken}
+    records = [record("known-plaintext", **decoded), record("leading-bit", ssim={"value": 0.1}, broken=False)]
+    found = report._leak(Results({}, "", {}, {}, {}, "", records), "deep", "chest", "ssim")
+    assert found == (shown, shown)
 
 
 def test_figures() -> None:
