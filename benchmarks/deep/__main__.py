@@ -8,23 +8,13 @@ SECTION: chest, brain, "known plaintext", "wrong keys", batches, statistics, pic
 
 from __future__ import annotations
 
-import re
 import sys
 
 from benchmarks.deep import samples
 from benchmarks.measure import machine
+from benchmarks.pages import write
 
 PAGE = samples.ROOT / "docs" / "schemes" / "deep.md"
-
-
-def write(section: str, text: str) -> None:
-    """Put a section between its marks on the page."""
-    begin, end = f"<!-- measured: {section} -->", f"<!-- end: {section} -->"
-    page = PAGE.read_text(encoding="utf-8")
-    found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", page, re.DOTALL)
-    if found is None:
-        raise SystemExit(f"{PAGE.name} has no marks for section {section}")
-    PAGE.write_text(f"{page[: found.start()]}{begin}\n\n{text}\n\n{end}{page[found.end() :]}", encoding="utf-8")
 
 
 def main() -> None:
@@ -40,7 +30,7 @@ def main() -> None:
             text = tables.section(name, PAGE.with_suffix(""))
             print(f"## {name}\n\n{text}\n", flush=True)
             if not only_print:
-                write(name, text)
+                write(PAGE, name, text)
     else:
         raise SystemExit(__doc__)
 

@@ -8,11 +8,10 @@ SECTION: speed, tampering, attacks, sensitivity, statistics, figures, floats; al
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from benchmarks.measure import machine
-from benchmarks.pages import write
+from benchmarks.pages import measure
 from benchmarks.roi_watermark import adversary, figures, floats, speed, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,21 +45,5 @@ def run(section: str, *, quick: bool) -> str:
             return floats.report(orbits, FOLDER)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", metavar="SECTION")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--print", action="store_true", dest="only_print")
-    options = parser.parse_args()
-    unknown = set(options.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"there is no section {', '.join(sorted(unknown))}: choose of {', '.join(SECTIONS)}")
-    for section in options.sections or SECTIONS:
-        text = run(section, quick=options.quick)
-        print(text, end="\n\n", flush=True)
-        if not options.only_print:
-            write(PAGE, section, text)
-
-
 if __name__ == "__main__":
-    main()
+    measure(__doc__, PAGE, SECTIONS, lambda section, quick: run(section, quick=quick))

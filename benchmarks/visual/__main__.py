@@ -7,11 +7,10 @@ SECTION: example, speed, quality, figures; all of them where none is named. --pr
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from benchmarks.measure import machine
-from benchmarks.pages import write
+from benchmarks.pages import measure
 from benchmarks.visual import latency, quality, speed
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/schemes/visual.md"
@@ -32,20 +31,5 @@ def run(section: str) -> str:
             return f"On {machine()}.\n\n{latency.figure_2(FOLDER)}\n\n{latency.figure_3(FOLDER)}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", metavar="SECTION")
-    parser.add_argument("--print", action="store_true", dest="only_print")
-    options = parser.parse_args()
-    unknown = set(options.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"there is no section {', '.join(sorted(unknown))}: choose of {', '.join(SECTIONS)}")
-    for section in options.sections or SECTIONS:
-        text = run(section)
-        print(text, end="\n\n", flush=True)
-        if not options.only_print:
-            write(PAGE, section, text)
-
-
 if __name__ == "__main__":
-    main()
+    measure(__doc__, PAGE, SECTIONS, lambda section, _quick: run(section), quick=False)

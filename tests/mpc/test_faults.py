@@ -305,7 +305,7 @@ def test_a_party_missing_at_the_start(cluster: Cluster, chest) -> None:
         lone = Run(servers, message, run.spec, [])
         assert all(f["type"] == "ProtocolError" for f in failures_within(servers, lone, [0, 1]))
         cluster.start(2)
-        assert time.monotonic() - started < patience(60)
+        assert time.monotonic() - started < 60
 
 
 def test_every_state_on_disk_is_sealed(cluster: Cluster) -> None:

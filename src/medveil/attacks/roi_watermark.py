@@ -154,6 +154,7 @@ class _Counts:
         self.unseen = self.refused = self.false_blocks = self.most_blocks = 0
 
     def try_one(self, protected: Protected, share: int, row: int, column: int, by: int) -> None:
+        """Change one byte of a share by `by` (exclusive or) and count whether it is seen, and where."""
         parts = list(protected.parts)
         parts[share] = _changed(parts[share], lambda c: c.__setitem__((0, row, column), c[0, row, column] ^ by))
         try:

@@ -44,6 +44,7 @@ def unet(inputs: int, outputs: int, *, width: int = 32, depth: int = 3) -> nn.Mo
             self.last = nn.Conv2d(width, outputs, 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """Return (N, outputs, H, W) for (N, inputs, H, W)."""
             skips = []
             for level, layer in enumerate(self.down):
                 x = layer(x if level == 0 else F.avg_pool2d(x, 2))  # (N, width << level, H >> level, W >> level)

@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.integration.servers.certificates import Authority, Identity
 from tests.integration.servers.orthanc import Orthanc
-from tests.integration.servers.process import free_ports
+from tests.integration.servers.process import free_ports, stop_process
 
 from medveil.crypto.keyfile import OwnerKey, save_key_file
 from medveil.gateway.access import hash_token, new_token
@@ -200,12 +200,7 @@ def run_gateway(folder: Path, pacs: Orthanc) -> Iterator[RunningGateway]:
             folder, ports, owner, authority.ca, modality, station, authority.issue("stranger"), station_port, tokens
         )
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        stop_process(process, 60)
 
 
 def _ports(process: subprocess.Popen[bytes], log: Path) -> dict[str, int]:

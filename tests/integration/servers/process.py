@@ -63,12 +63,17 @@ def _started(server: Server) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        stop_process(process)
+
+
+def stop_process(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """Ask a process to end, and end it where it does not within `patience` seconds."""
+    process.terminate()
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
 
 
 def _wait_for(process: subprocess.Popen[bytes], server: Server, patience: float) -> None:

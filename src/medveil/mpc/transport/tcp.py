@@ -35,6 +35,7 @@ class _Sender(threading.Thread):
         self.failure: OSError | None = None
 
     def run(self) -> None:
+        """Send until None is put in line or the connection breaks, which `failure` then says."""
         try:
             while True:
                 try:
