@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -128,15 +127,16 @@ class Gateway:
 
     def run(self) -> None:
         """Start, wait for SIGTERM or SIGINT, and stop. For the main thread of a process of its own."""
-        told = threading.Event()
+        told: list[int] = []  # no lock: a handler runs in the midst of what its thread does, a wait for an event too
 
         def stop(number: int, _: FrameType | None) -> None:
-            self._journal.write("stopping", signal=signal.Signals(number).name)
-            told.set()
+            told.append(number)
 
         silence_libraries(self._journal)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
         self.start()
-        told.wait()
+        while not told:
+            time.sleep(_POLL)  # a signal that another thread was given is seen at the next turn
+        self._journal.write("stopping", signal=signal.Signals(told[0]).name)
         self.stop()
