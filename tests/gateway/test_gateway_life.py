@@ -19,6 +19,7 @@ import httpx
 import pytest
 from tests.conftest import ROOT
 from tests.gateway.gateway_room import GATEWAY, MULTIPART, OWNER, SENDER, TOKEN, VAULT, multipart, running, study, told
+from tests.signals import tell_another_thread
 
 from medveil.crypto.keyfile import save_key_file
 from medveil.vault import Vault, load_config
@@ -125,6 +126,15 @@ def test_killed_again_and_again_it_loses_nothing_and_doubles_nothing(tmp_path: P
     with Vault.open(tmp_path / "vault.toml", OWNER) as vault:
         assert len(vault.list()) == len(files)
         assert vault.verify().findings == ()
+
+
+def test_sigterm_given_to_another_thread_is_seen(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    with process(tmp_path) as (one, _):
+        tell_another_thread(one.pid, signal.SIGTERM)
+        assert one.wait(60) == 0
+    events = [json.loads(line)["event"] for line in (tmp_path / "gateway.log").read_text().splitlines()]
+    assert events[-2:] == ["stopping", "stopped"]
 
 
 def test_sigterm_finishes_and_flushes(tmp_path: Path) -> None:

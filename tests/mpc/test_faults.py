@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.mpc.servers import Cluster, failures_within, patience, resume_when_possible, wait_for
+from tests.signals import tell_another_thread
 
 from medveil.errors import MedveilError, ProtocolError, StoreFullError
 from medveil.mpc.certificates import make_certificates
@@ -316,3 +317,10 @@ def test_every_state_on_disk_is_sealed(cluster: Cluster) -> None:
                 assert path.read_bytes().startswith(b"MVSH1")
             if path.suffix == ".key":
                 assert path.stat().st_mode & 0o077 == 0
+
+
+def test_sigterm_given_to_another_thread_ends_a_party(cluster: Cluster) -> None:
+    with cluster.client():  # whose connection has a thread of its own
+        tell_another_thread(cluster.processes[1].pid, signal.SIGTERM)
+        assert cluster.processes[1].wait(patience(10)) == 0
+    cluster.start(1)

@@ -36,6 +36,7 @@ log = logging.getLogger("medveil.mpc.party")
 _CLIENT_TIMEOUT = 30.0
 _JOB_WAIT = 6.0
 _MAX_CONNECTIONS = 128
+_POLL = 0.25
 # Whatever a job breaks on ends that job, not the server.
 FOREIGN = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -86,9 +87,12 @@ class Party:
         if self.config.party == 0:
             threading.Thread(target=self._conduct, name="conductor", daemon=True).start()
         log.info("party %d is ready", self.config.party)
+        self._socket.settimeout(_POLL)
         while True:
             try:
                 connection, _ = self._socket.accept()
+            except TimeoutError:  # a signal that another thread was given is seen at the next turn
+                continue
             except OSError:
                 return
             if not self._slots.acquire(blocking=False):
