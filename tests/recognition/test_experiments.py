@@ -110,6 +110,19 @@ def test_smoothing_thinned_by_block_is_the_smoothed_picture(xrays: Dataset) -> N
     assert thin.facts == {"scheme": "learnable-smoothed", "options": {"block": 4}, "per_block": 4}
 
 
+def test_thinned_pictures_are_repeated_to_the_side_that_a_condition_asks_for(few: Path) -> None:
+    data = Data(name="b", path="breast", size=16, subset=4)
+    smoothed = {"name": "s", "scheme": "learnable-smoothed", "options": {"block": 6}, "source_size": 64}
+    thin = prepare(data, Condition(**smoothed, per_block=True), few, 1)
+    assert thin.images.shape[1:3] == (11, 11)
+    wide = prepare(data, Condition(**smoothed, per_block=True, side=16), few, 1)
+    picked = np.arange(16) * 11 // 16
+    np.testing.assert_array_equal(wide.images, thin.images[:, picked][:, :, picked])
+    assert wide.groups == thin.groups
+    with pytest.raises(InputError, match="11 x 11 pixels are larger than 10"):
+        thin.repeated(10)
+
+
 def test_what_cannot_protect_is_refused(xrays: Dataset) -> None:
     with pytest.raises(UsageError, match="networks cannot learn from sealed"):
         encrypt_images(xrays, "sealed")
@@ -143,6 +156,7 @@ def test_the_papers_figures_stand_in_the_plans() -> None:
         ("folds = 2", "folds = 1", "greater than or equal to 2"),
         ("paper = 98.36", "paper = 98.36\ntransfer = true", "the plan has no pretraining"),
         ("per_block = true", 'per_block = true\nrecovery = "stack"', "a scheme and a recovery"),
+        ("per_block = true", "side = 64", "pictures that are not thinned"),
         ('column = "M = 2"', 'column = "plain"', "one row and column"),
         ('name = "smoothed"\n', 'name = "plain"\n', "two tables of condition"),
         ("epochs = 1", "epoch = 1", "no setting 'epoch'"),

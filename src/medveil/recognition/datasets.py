@@ -102,6 +102,17 @@ class Dataset:
             return self
         return replace(self, images=np.stack([resize(image, size, size) for image in self.images]))
 
+    def repeated(self, side: int) -> Dataset:
+        """Return the images at side x side by repeating pixels (nearest neighbour), which makes no new values.
+
+        Raises InputError where they are larger.
+        """
+        rows, columns = self.images.shape[1:3]
+        if max(rows, columns) > side:
+            raise InputError(f"images of {rows} x {columns} pixels are larger than {side}: repeating only enlarges")
+        across, down = np.arange(side) * columns // side, np.arange(side) * rows // side
+        return replace(self, images=np.ascontiguousarray(self.images[:, down[:, None], across]))
+
     def subset(self, per_class: int, seed: int) -> Dataset:
         """Return at most `per_class` images of each class, chosen at random by `seed`, in their old order."""
         rng = np.random.Generator(np.random.PCG64(seed))

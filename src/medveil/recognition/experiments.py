@@ -109,9 +109,10 @@ def prepare(data: Data, condition: Condition, folder: Path, seed: int) -> Datase
         rng = prg.insecure_seeded(seed, f"recognition experiment {condition.name}")
         if condition.recovery is not None:
             return through_shares(dataset, condition.recovery, sigma=condition.sigma, rng=rng).resized(data.size)
-        return encrypt_images(
+        encrypted = encrypt_images(
             dataset, str(condition.scheme), condition.options, key=rng.bytes(32), per_block=condition.per_block
         )
+    return encrypted if condition.side is None else encrypted.repeated(condition.side)
 
 
 def _loaded(data: Data, size: int, folder: Path, seed: int) -> Dataset:

@@ -49,7 +49,8 @@ class Condition(_Table):
     """What happens to the images before a network sees them; nothing where neither scheme nor recovery is named.
 
     source_size: the size at which they are encrypted or shared, the data's own by default; restored pictures are then
-    resized to the data's. per_block: see `protections.encrypt_images`.
+    resized to the data's. per_block: see `protections.encrypt_images`. side: pictures thinned to fewer pixels are
+    brought to that side by repeating pixels, for networks that shrink pictures too much to see them small.
     """
 
     name: Name
@@ -57,6 +58,7 @@ class Condition(_Table):
     options: dict[str, str | int] = Field(default_factory=dict)
     source_size: int | None = Field(default=None, ge=1, le=8192)
     per_block: bool = False
+    side: int | None = Field(default=None, ge=1, le=8192)
     recovery: Literal["stack", "xor", "descreen"] | None = None
     sigma: float = Field(default=1.5, gt=0)
 
@@ -64,6 +66,8 @@ class Condition(_Table):
     def _one_protection(self) -> Condition:
         if self.scheme and self.recovery:
             raise ValueError(f"condition {self.name} names a scheme and a recovery: choose one")
+        if self.side is not None and not self.per_block:
+            raise ValueError(f"condition {self.name} repeats pixels of pictures that are not thinned: set per_block")
         return self
 
 

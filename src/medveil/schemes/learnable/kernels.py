@@ -14,7 +14,7 @@ from numba import njit
 
 MEAN, MEDIAN, MAXIMUM, MINIMUM = 0, 1, 2, 3
 
-_LANES = 512  # blocks whose medians are found at once, where a strip has fewer
+_LANES = 4096
 _BATCH = 1 << 16  # samples that are gathered for it at most, where a strip has fewer: the second cache holds them
 _PIECE = 2048  # pixels whose channels are taken apart at once: they stay in the first cache
 _ONE, _TWO, _THREE, _SIX, _29 = (np.uint32(v) for v in (1, 2, 3, 6, 29))
@@ -75,24 +75,25 @@ def _columns(strip: Any, left: Any, most: Any, least: Any, total: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _reduce(kind: Any, most: Any, least: Any, total: Any, first: Any, last: Any, step: Any, rows: Any, up: Any) -> Any:
-    """Return maximum, minimum or mean over the columns first, first + step, ... < last of a reduced strip."""
-    if kind == MAXIMUM:
-        high = most[first]
-        for x in range(first + step, last, step):
-            high = max(high, most[x])
-        return np.int64(high)
-    if kind == MINIMUM:
-        low = least[first]
-        for x in range(first + step, last, step):
-            low = min(low, least[x])
-        return np.int64(low)
-    whole = np.int64(0)
-    n = np.int64(0)
-    for x in range(first, last, step):
-        whole += np.int64(total[x])
-        n += rows
-    return (2 * whole + n * up) // (2 * n)
+def _across(columns: Any, step: Any, mean: Any, reduced: Any, statistics: Any) -> None:
+    """Reduce a strip's columns (most, least, total) over blocks: statistics (4, width) from every sample on.
+
+    Only those at a block's first samples are asked for, the others come along: whole rows go into vector units.
+    mean: (a, b), so that floor(a * sum + b) is the rounded mean; see `_smooth_alike`.
+    """
+    most, least, total, whole = reduced
+    high, low, middle = statistics[MAXIMUM], statistics[MINIMUM], statistics[MEAN]
+    n = most.shape[0] - (columns - 1) * step
+    for x in range(n):
+        high[x], low[x], whole[x] = most[x], least[x], total[x]
+    for j in range(1, columns):
+        up, down, more = most[j * step :], least[j * step :], total[j * step :]
+        for x in range(n):
+            high[x] = max(high[x], up[x])
+            low[x] = min(low[x], down[x])
+            whole[x] += more[x]
+    for x in range(n):
+        middle[x] = statistics.dtype.type(np.int32(mean[0] * np.float64(whole[x]) + mean[1]))
 
 
 @njit(cache=True, nogil=True)
@@ -101,7 +102,7 @@ def _gather(strip: Any, kinds: Any, left: Any, wide: Any, step: Any, values: Any
 
     kinds: (across, filters a block); its blocks are `wide` samples wide, from `left` on. Returns the next free lane.
     """
-    own = np.int64(kinds.shape[1] > 1)
+    own, columns = np.int64(kinds.shape[1] > 1), wide // step
     for bx in range(kinds.shape[0]):
         for c in range(step):
             if kinds[bx, c * own] != MEDIAN:
@@ -109,9 +110,11 @@ def _gather(strip: Any, kinds: Any, left: Any, wide: Any, step: Any, values: Any
             i = 0
             for y in range(strip.shape[0]):
                 row = strip[y]
-                for x in range(left + bx * wide + c, left + (bx + 1) * wide, step):
+                x = left + bx * wide + c
+                for _ in range(columns):
                     values[i, lane] = row[x]
                     i += 1
+                    x += step
             lane += 1
     return lane
 
@@ -156,26 +159,26 @@ def _medians(values: Any, lanes: Any, bits: Any, up: Any, count: Any, found: Any
 
 
 @njit(cache=True, nogil=True)
-def _fill(strip: Any, kinds: Any, left: Any, wide: Any, step: Any, up: Any, found: Any, work: Any) -> Any:
-    """Fill a strip's blocks with their statistics; found: their medians, in order. Returns how many were used.
+def _fill(strip: Any, kinds: Any, left: Any, wide: Any, step: Any, mean: Any, found: Any, work: Any) -> Any:
+    """Fill a strip's blocks with their statistics; found: their medians, in order, and one more place.
 
-    work: scratch (most, least, total, line), each (across * wide,).
+    work: scratch, see `_smooth_alike`. Returns how many medians were used.
     """
-    most, least, total, line = work
-    rows, width = strip.shape[0], most.shape[0]
+    reduced, statistics, line = work
+    rows, width, columns = strip.shape[0], line.shape[0], wide // step
     own = np.int64(kinds.shape[1] > 1)
-    _columns(strip, left, most, least, total)
+    _columns(strip, left, reduced[0], reduced[1], reduced[2])
+    _across(columns, step, mean, reduced, statistics)
     lane = 0
     for bx in range(kinds.shape[0]):
-        for c in range(step):
-            kind = kinds[bx, c * own]
-            if kind == MEDIAN:
-                value = found[lane]
-                lane += 1
-            else:
-                value = _reduce(kind, most, least, total, bx * wide + c, (bx + 1) * wide, step, rows, up)
-            for x in range(bx * wide + c, (bx + 1) * wide, step):
+        for c in range(step):  # without a branch: which filter comes next is random
+            kind, x = kinds[bx, c * own], bx * wide + c
+            statistics[MEDIAN, x] = line.dtype.type(found[lane])
+            lane += np.int64(kind == MEDIAN)
+            value = statistics[kind, x]
+            for _ in range(columns):
                 line[x] = value
+                x += step
     for y in range(rows):
         row = strip[y, left : left + width]
         for x in range(width):
@@ -193,17 +196,16 @@ def _smooth_alike(stack: Any, kinds: Any, area: Any, block: Any, step: Any, bits
     top, down, height, left, across, wide = area
     lanes = across * step
     size = height * (wide // step)
+    # The mean of n samples, (2 sum + n up) // (2 n), without a division: half a unit more keeps the quotient off whole
+    # numbers by 1 / (4 n), which is more than rounding loses.
+    mean = (1 / size, (size * up + 0.5) / (2 * size))
     strips = stack.shape[0] * down
     at_once = max(1, min(strips, _LANES // lanes, _BATCH // (size * lanes)))
     values = np.empty((size, at_once * lanes), stack.dtype)
-    found = np.empty(at_once * lanes, np.int64)
-    width = across * wide
-    work = (
-        np.empty(width, stack.dtype),
-        np.empty(width, stack.dtype),
-        np.empty(width, np.uint32),
-        np.empty(width, stack.dtype),
-    )
+    found = np.zeros(at_once * lanes + 1, np.int64)
+    width, kind = across * wide, stack.dtype
+    reduced = np.empty(width, kind), np.empty(width, kind), np.empty(width, np.uint32), np.empty(width, np.uint64)
+    work = reduced, np.empty((4, width), kind), np.empty(width, kind)
     for start in range(0, strips, at_once):
         end, lane = min(strips, start + at_once), 0
         for s in range(start, end):
@@ -217,7 +219,7 @@ def _smooth_alike(stack: Any, kinds: Any, area: Any, block: Any, step: Any, bits
             picture, by = s // down, top + s % down
             strip = stack[picture, by * block[0] : by * block[0] + height]
             here = kinds[picture, by, left : left + across]
-            lane += _fill(strip, here, left * block[1], wide, step, up, found[lane:], work)
+            lane += _fill(strip, here, left * block[1], wide, step, mean, found[lane:], work)
 
 
 @njit(cache=True, nogil=True)
