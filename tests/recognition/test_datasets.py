@@ -164,6 +164,10 @@ def test_an_encrypted_dataset_keeps_labels_groups_and_sources(tmp_path: Path) ->
     assert data.groups == ("p0", "p1")
     assert data.facts == {"scheme": "learnable-smoothed", "options": {"block": 4}}
     assert any("averages what a network learns from" in note for note in data.notes)
+    thin = load(tmp_path, None, per_block=4)
+    wide = load(tmp_path, 3 * thin.images.shape[1], per_block=4)
+    np.testing.assert_array_equal(wide.images, thin.images.repeat(3, axis=1).repeat(3, axis=2))
+    assert wide.notes == thin.notes
     with pytest.raises(InputError, match="pass --per-block 4"):
         load(tmp_path, 32, per_block=6)
     (tmp_path / "manifest.json").write_text(json.dumps(record | {"scheme": "learnable-etc"}))

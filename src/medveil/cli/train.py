@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medveil.recognition.training import Report
 
 Data = Annotated[Path | None, typer.Argument(metavar="[DATASET]", help="A labelled folder or .npz; see the manual.")]
-Size = Annotated[int, typer.Option("--size", help="Rows and columns to resize to; 0 keeps the size.")]
+Size = Annotated[int, typer.Option("--size", help="Rows and columns; 0 keeps them. Encrypted images repeat pixels.")]
 Mode = Annotated[Literal["grey", "rgb", "keep"], typer.Option("--mode", help="Channels of the network's input.")]
 Broken = Annotated[Literal["refuse", "skip"], typer.Option("--broken", help="What to do about files that break.")]
 Window = Annotated[bool, typer.Option("--window", help="Take deeper pixels through their window (lossy).")]
@@ -268,8 +268,7 @@ def _pictures(
     """Return the files that were read, their pictures as the model takes them, uint8 (N, H, W, C), and what was not."""
     import numpy as np
 
-    from medveil.imaging.resampling import resize
-    from medveil.recognition.datasets import one_per_block
+    from medveil.recognition.datasets import one_per_block, to_size
     from medveil.recognition.layouts import Entry
     from medveil.recognition.reading import picture_of, to_grey
 
@@ -291,7 +290,7 @@ def _pictures(
             picture = np.repeat(picture[..., None], 3, axis=2)
         if card.per_block > 1:
             picture = one_per_block(picture[None], card.per_block)[0]
-        picture = resize(picture, *card.size)
+        picture = to_size(picture, *card.size, encrypted=bool(card.scheme))
         out.append(picture if picture.ndim == 3 else picture[..., None])
     if not out:
         raise InputError(f"none of the {len(files)} files is an image that can be read: {skipped[0]}")

@@ -110,8 +110,7 @@ class Dataset:
         rows, columns = self.images.shape[1:3]
         if max(rows, columns) > side:
             raise InputError(f"images of {rows} x {columns} pixels are larger than {side}: repeating only enlarges")
-        across, down = np.arange(side) * columns // side, np.arange(side) * rows // side
-        return replace(self, images=np.ascontiguousarray(self.images[:, down[:, None], across]))
+        return replace(self, images=np.stack([_repeated(image, side, side) for image in self.images]))
 
     def subset(self, per_class: int, seed: int) -> Dataset:
         """Return at most `per_class` images of each class, chosen at random by `seed`, in their old order."""
@@ -225,8 +224,8 @@ class _Gathering:
         if self.per_block > 1:
             picture = one_per_block(picture[None], self.per_block)[0]
         if self.size is not None:
-            self.averaged += self.encrypted and picture.shape[:2] != (self.size, self.size)
-            picture = resize(picture, self.size, self.size)
+            self.averaged += self.encrypted and max(picture.shape[:2]) > self.size
+            picture = to_size(picture, self.size, self.size, encrypted=self.encrypted)
         first = self.pictures[0] if self.pictures else picture
         if picture.ndim != first.ndim:
             raise InputError(f"{entry.name} and {self.entries[0].name} are grey and colour: ask for one mode")
@@ -265,6 +264,21 @@ class _Gathering:
             tuple(notes),
             facts,
         )
+
+
+def to_size(picture: Picture, rows: int, columns: int, *, encrypted: bool) -> Picture:
+    """Return a picture at rows x columns for a network; an encrypted one is enlarged by repeating pixels.
+
+    What would lie between two encrypted pixels is not what lies between their originals.
+    """
+    if encrypted and picture.shape[0] <= rows and picture.shape[1] <= columns:
+        return _repeated(picture, rows, columns)
+    return resize(picture, rows, columns)
+
+
+def _repeated(picture: Picture, rows: int, columns: int) -> Picture:
+    down, across = np.arange(rows) * picture.shape[0] // rows, np.arange(columns) * picture.shape[1] // columns
+    return picture[down[:, None], across]
 
 
 def one_per_block(images: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uint8]:

@@ -174,7 +174,7 @@ def _fill(strip: Any, kinds: Any, left: Any, wide: Any, step: Any, mean: Any, fo
         for c in range(step):  # without a branch: which filter comes next is random
             kind, x = kinds[bx, c * own], bx * wide + c
             statistics[MEDIAN, x] = line.dtype.type(found[lane])
-            lane += np.int64(kind == MEDIAN)
+            lane += int(kind == MEDIAN)
             value = statistics[kind, x]
             for _ in range(columns):
                 line[x] = value
