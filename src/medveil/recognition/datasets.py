@@ -278,7 +278,7 @@ def to_size(picture: Picture, rows: int, columns: int, *, encrypted: bool) -> Pi
 
 def _repeated(picture: Picture, rows: int, columns: int) -> Picture:
     down, across = np.arange(rows) * picture.shape[0] // rows, np.arange(columns) * picture.shape[1] // columns
-    return picture[down[:, None], across]
+    return np.ascontiguousarray(picture[down[:, None], across])
 
 
 def one_per_block(images: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uint8]:
