@@ -2,10 +2,10 @@
 
     python -m benchmarks.recognition [SECTION ...] [--data DIR] [--work DIR]
 
-SECTION: tables (the quick plans: about an hour on one core, resumed where it stopped), explain (Grad-CAM of plain, SKK
-and smoothed models), figures (paper 001, figures 13 to 15), speed (an epoch and an encryption), chart (leakage against
-utility, from the F1 that `tables` recorded; about a minute); all but tables where none is named. Results and pictures
-are kept in docs/results/recognition/.
+SECTION: tables (the quick plans: about four hours of one core, resumed where it stopped), explain (Grad-CAM of plain,
+SKK and smoothed models), figures (paper 001, figures 13 to 15), speed (an epoch and an encryption), chart (leakage
+against utility, from the F1 that `tables` recorded; about a minute); all but tables where none is named. Results and
+pictures are kept in docs/results/recognition/.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import pwd
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,24 @@ def run_postgres(folder: Path) -> Iterator[Postgres]:
         "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=50",
     ]  # fmt: skip
     with running(Server(command, port, home / "server.log")):
-        yield Postgres(port, home, password)
+        started = Postgres(port, home, password)
+        _wait_for_sessions(started)
+        yield started
+
+
+def _wait_for_sessions(server: Postgres, patience: float = 60.0) -> None:
+    """Wait until the server takes sessions: it listens while it is still starting, and refuses them until it is up."""
+    psycopg = pytest.importorskip("psycopg")
+    end = time.monotonic() + patience
+    while True:
+        try:
+            psycopg.connect(**server.arguments(), connect_timeout=10).close()
+        except psycopg.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _unprivileged(home: Path) -> list[str]:

@@ -14,7 +14,7 @@ from numba import njit
 
 MEAN, MEDIAN, MAXIMUM, MINIMUM = 0, 1, 2, 3
 
-_LANES = 4096
+_LANES = 4096  # blocks whose medians are found at once, where a strip has fewer
 _BATCH = 1 << 16  # samples that are gathered for it at most, where a strip has fewer: the second cache holds them
 _PIECE = 2048  # pixels whose channels are taken apart at once: they stay in the first cache
 _ONE, _TWO, _THREE, _SIX, _29 = (np.uint32(v) for v in (1, 2, 3, 6, 29))
