@@ -161,3 +161,13 @@ def test_vectors_of_options(bits: int, channels: int, options: dict[str, Any], v
     assert tagged("test vector", done.tobytes()).hex()[:16] == vector
     for i in range(3):
         np.testing.assert_array_equal(Smoothed(key=KEY, **options).encrypt(stack[i : i + 1], bits=bits)[0], done[i])
+
+
+@pytest.mark.parametrize("up", [0, 1])
+def test_the_mean_of_a_block_whose_sum_has_more_than_32_bits(up: int) -> None:
+    side = 400
+    picture = np.full((side, side), 65535, np.uint16)
+    picture[0, : side // 2] = 0  # the mean is 65535 (1 - 1 / 800), no whole number
+    expected = (2 * int(picture.sum(dtype=np.int64)) + side * side * up) // (2 * side * side)
+    kernels.smooth(picture, 1, side, np.full((1, 1, 1), kernels.MEAN, np.uint8), False, 16, up)
+    assert (picture == expected).all()
