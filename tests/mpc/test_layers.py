@@ -187,31 +187,49 @@ def test_the_padding_of_a_maximum_never_wins() -> None:
         assert got["into"][0].sum() == 4
 
 
+def losses_between(p: np.ndarray, error: float) -> tuple[float, float]:
+    """Return the least and the greatest sum of -ln p where each p may be off by `error` and each logarithm by 2^-10.
+
+    A probability counts as 2^-12 at least, so what is far below it leaves no doubt, and what is near it the most.
+    """
+    least, greatest = (-np.log(np.maximum(p + e, 2.0**-12)).sum() for e in (error, -error))
+    return least - p.size * 2.0**-10, greatest + p.size * 2.0**-10
+
+
 @pytest.mark.parametrize("several", [True, False])
 def test_losses_are_torchs(several: bool) -> None:
-    """Loss, hits and gradient, for sure, wrong and undecided rows; a probability counts as 2^-12 at least."""
+    """Loss, hits and gradient, for sure, wrong and undecided rows; the loss also against the opened probabilities."""
     z = np.concatenate([sizes(20, 3, top=5), [[9, -9, 0], [0, 0, 0], [-30, 30, 0], [8, 8, -8]]])
     labels = np.concatenate([RNG.integers(0, 3, 20), [1, 0, 1, 0]])
     y = np.eye(3)[labels] if several else RNG.integers(0, 2, z.shape).astype(float)
     t = torch.tensor(z, requires_grad=True)
     if several:
         each = nn.functional.cross_entropy(t, torch.tensor(labels), reduction="none")
-        hits = {int((z.argmax(1) == labels).sum()) + extra for extra in (0, 1)}  # of equal logits either may win
+        bound, products = 2.0**-11, 3 * UNIT  # of softmax, and of its row's products with the targets
+        p = nn.functional.softmax(t, dim=1).detach().numpy()
+        ahead = (p * y).sum(axis=1) - (p - 2 * y).max(axis=1)  # of the target before the best of the others
+        right, undecided = ahead > 0, np.abs(ahead) <= 2 * bound + products + 2.0**-14
     else:
         each = nn.functional.binary_cross_entropy_with_logits(t, torch.tensor(y), reduction="none")
-        hits = {int((((z > 0) == (y > 0.5)) & (z != 0)).sum()) + extra for extra in range(int((z == 0).sum()) + 1)}
+        bound, products = 2.0**-12, 2 * UNIT  # of sigmoid, and of twice its product with the target
+        p = torch.sigmoid(t).detach().numpy()
+        right, undecided = (p > 0.5) == (y > 0.5), np.abs(p - 0.5) <= bound + products
+    sure = int((right & ~undecided).sum())
     each.sum().backward()
-    loss = torch.clamp(each, max=12 * np.log(2)).sum().item()
 
-    def program(engine: Engine, logits: Any, targets: Any) -> tuple[Any, Any]:
+    def program(engine: Engine, logits: Any, targets: Any) -> tuple[Any, Any, Any]:
         function = losses.softmax_cross_entropy if several else losses.sigmoid_cross_entropy
         gradient, p = function(engine, logits, targets)
-        return gradient, losses.loss_and_hits(engine, p, targets, several=several)
+        return gradient, p, losses.loss_and_hits(engine, p, targets, several=several)
 
     words = [FIXED.encode(z), FIXED.encode(y)]
     shared = run(lambda s, *x: program(Rep3(s), *x), *[share64(w) for w in words]).results
     clear = program(Cleartext(), *words)
-    for gradient, measured in (tuple(join(tuple(r[i] for r in shared)) for i in (0, 1)), clear):
-        assert np.abs(FIXED.decode(gradient) - t.grad.numpy()).max() < 2**-10
-        assert FIXED.decode(measured)[0] == pytest.approx(loss, abs=0.15)  # 60 terms, some of 1/p at p near 2^-12
-        assert FIXED.decode(measured)[1] in hits
+    for results in (tuple(join(tuple(r[i] for r in shared)) for i in range(3)), clear):
+        gradient, found, (loss, hits) = (FIXED.decode(x) for x in results)
+        assert np.abs(gradient - t.grad.numpy()).max() <= bound
+        opened = (found * y).sum(axis=1) if several else 1 - y - found + 2 * found * y
+        for wanted, error in ((np.exp(-each.detach().numpy()), bound + products), (opened, products)):
+            least, greatest = losses_between(wanted, error)
+            assert least <= loss <= greatest
+        assert sure <= hits <= sure + int(undecided.sum())
