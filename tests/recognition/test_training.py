@@ -15,6 +15,7 @@ from medveil.recognition import checkpoints, loop, models
 from medveil.recognition.augmentation import augment
 from medveil.recognition.datasets import Dataset, load
 from medveil.recognition.plan import plan_from
+from medveil.recognition.protections import encrypt_images
 from medveil.recognition.training import MODEL, TrainingPlan, cross_validate, train
 
 QUICK = TrainingPlan(model="small-cnn", epochs=2, step=2, validate=0)
@@ -129,6 +130,35 @@ def test_fold_input_cannot_tell_a_picture_from_its_negative(digits: Dataset) -> 
     )
 
 
+def test_fold_max_sees_of_an_skk_picture_what_it_sees_of_the_plain_one(xrays: Dataset) -> None:
+    """Grey pictures encrypted as three channels: the same network comes out, to the last bit, without a key."""
+    plan = replace(QUICK, input="fold-max")
+    encrypted = encrypt_images(xrays, "learnable-skk", {"grey": "three"})
+    assert encrypted.images.shape[3] == 3
+    plain, other = loop.fit(xrays, plan), loop.fit(encrypted, plan)
+    assert (plain.card.channels, other.card.channels, other.card.inputs) == (1, 3, 1)
+    assert other.card.mean == plain.card.mean
+    ours, theirs = plain.network.state_dict(), other.network.state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    np.testing.assert_array_equal(
+        loop.predict(plain.network, plain.card, xrays.images), loop.predict(other.network, other.card, encrypted.images)
+    )
+
+
+def test_fold_max_keeps_the_channel_farthest_from_the_middle(xrays: Dataset, tmp_path: Path) -> None:
+    smoothed = encrypt_images(xrays, "learnable-smoothed", {"block": 2, "grey": "three"}, per_block=True)
+    fitted = loop.fit(smoothed, replace(QUICK, input="fold-max", epochs=1))
+    seen = models.scale(loop.as_tensor(smoothed.images), fitted.card).numpy()
+    farthest = np.abs(smoothed.images.astype(int) * 2 - 255).max(axis=3)[:, None] / 255
+    wanted = (farthest - fitted.card.mean[0]) / fitted.card.deviation[0]
+    np.testing.assert_allclose(seen, wanted, atol=1e-5)
+    models.save(fitted.network, fitted.card, tmp_path / MODEL)
+    network, card = models.load(tmp_path / MODEL)
+    np.testing.assert_array_equal(
+        loop.predict(network, card, smoothed.images), loop.predict(fitted.network, fitted.card, smoothed.images)
+    )
+
+
 def test_shifts_and_flips_move_pixels_and_invent_none(xrays: Dataset) -> None:
     batch = loop.as_tensor(xrays.images[:16])
     out = augment(batch, 0.1, torch.Generator().manual_seed(5), flip=True)
@@ -161,7 +191,7 @@ def test_learning_rate_falls_as_the_paper_says() -> None:
         ({"precision": "fp8"}, "choose one of fp32, bf16"),
         ({"groups": 2}, "name their file"),
         ({"freeze": True}, "name a file of weights"),
-        ({"input": "sorted"}, "choose one of plain, fold"),
+        ({"input": "sorted"}, "choose one of plain, fold, fold-max"),
     ],
 )
 def test_settings_that_make_no_run_are_refused(settings: dict[str, object], message: str) -> None:

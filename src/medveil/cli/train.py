@@ -66,6 +66,13 @@ def train(
     folded: Annotated[
         bool, typer.Option("--fold", help="Feed |2v - 255|: undoes negative-positive transformation, without a key.")
     ] = False,
+    fold_max: Annotated[
+        bool, typer.Option("--fold-max", help="Fold, and keep a pixel's greatest channel: for grey encrypted as three.")
+    ] = False,
+    rescrambled: Annotated[
+        bool,
+        typer.Option("--rescramble", help="Scramble SKK's or smoothed pictures anew in every epoch; needs no key."),
+    ] = False,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Of the forward pass.")] = "fp32",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train.")] = "auto",
     processes: Annotated[int, typer.Option("--processes", help="Train in so many processes; see also torchrun.")] = 1,
@@ -88,9 +95,11 @@ def train(
         return
     from medveil.recognition.plan import TrainingPlan
 
+    form = "fold-max" if fold_max else "fold" if folded else "plain"
     settings = TrainingPlan(
-        model=model, epochs=epochs, batch=batch, lr=lr, step=step, input="fold" if folded else "plain",
+        model=model, epochs=epochs, batch=batch, lr=lr, step=step, input=form,
         precision=precision, device=device, balance=balance, seed=seed, freeze=freeze, groups=groups,
+        rescramble=rescrambled,
         weights=None if weights is None else str(weights),
     )  # fmt: skip
     if dataset is None:

@@ -1,10 +1,12 @@
 """Shifts and horizontal flips of a batch of pictures as they are: of encrypted ones, in the encrypted domain.
 
-What a shift uncovers repeats the edge. The draws come from a torch generator, so a resumed run repeats them.
+What a shift uncovers repeats the edge. `rescramble` takes SKK's steps once more. The draws come from a torch generator,
+so a resumed run repeats them.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 
@@ -27,3 +29,23 @@ def augment(batch: Any, shift: float, generator: Any, *, flip: bool) -> Any:
     which = torch.arange(n)[:, None, None]
     picked = batch.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
+
+
+def rescramble(batch: Any, rows: Any, columns: Any, generator: Any) -> Any:
+    """Return uint8 (N, C, H, W) pictures with each sample negated by a coin and each pixel's channels shuffled.
+
+    Those are SKK's steps (paper 001, section III-A) under a key of the moment. Of a picture that SKK encrypted under
+    any key the result is distributed as that encryption is, so a network can be shown another one in every epoch.
+    rows, columns: int64 (H,) and (W,), the cell that each row and column belongs to; a cell's pixels share their draws.
+    """
+    import torch
+
+    n, channels = batch.shape[:2]
+    grid = (int(rows[-1]) + 1, int(columns[-1]) + 1)
+    negative = torch.randint(0, 2, (n, channels, *grid), generator=generator, dtype=torch.uint8) * 255
+    batch = batch ^ negative[:, :, rows[:, None], columns]
+    if channels == 1:
+        return batch
+    orders = torch.tensor(list(itertools.permutations(range(channels))))
+    drawn = orders[torch.randint(0, len(orders), (n, *grid), generator=generator)].permute(0, 3, 1, 2)
+    return batch.gather(1, drawn[:, :, rows[:, None], columns])

@@ -34,7 +34,8 @@ class Dataset:
     images: uint8 (N, H, W, C). labels: int64 (N,) indices into `classes`. groups: N names that a split must not cut
     (patient, or cluster of near-duplicates). names: N file names. splits: N of train, test, validation or "".
     sources: of an encrypted dataset, keyed digests of the plain images. notes: what was skipped or converted. facts:
-    how the images were made (scheme and options of an encrypted dataset, `per_block`).
+    how the images were made (scheme and options of an encrypted dataset, `per_block`, and as `repeated_from` the rows
+    and columns before their pixels were repeated).
     """
 
     images: npt.NDArray[np.uint8]
@@ -110,7 +111,21 @@ class Dataset:
         rows, columns = self.images.shape[1:3]
         if max(rows, columns) > side:
             raise InputError(f"images of {rows} x {columns} pixels are larger than {side}: repeating only enlarges")
-        return replace(self, images=np.stack([_repeated(image, side, side) for image in self.images]))
+        images = np.stack([_repeated(image, side, side) for image in self.images])
+        return replace(self, images=images, facts={**self.facts, "repeated_from": [rows, columns]})
+
+    def cells(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return for each row and each column the number of the cell it belongs to; the scheme fills cells alike.
+
+        Cells are the blocks of smoothed pictures, else the pixels; of pictures that were enlarged, those of before.
+        """
+        block = 1
+        if self.facts.get("scheme") == "learnable-smoothed":
+            block = int(self.facts.get("options", {}).get("block", 1)) // int(self.facts.get("per_block", 1))
+        sides = self.images.shape[1:3]
+        before = self.facts.get("repeated_from", sides)
+        rows, columns = (np.arange(n) * b // n // block for n, b in zip(sides, before, strict=True))
+        return rows, columns
 
     def subset(self, per_class: int, seed: int) -> Dataset:
         """Return at most `per_class` images of each class, chosen at random by `seed`, in their old order."""
@@ -198,6 +213,7 @@ class _Gathering:
         self.skipped: list[str] = []
         self.recoloured = 0
         self.encrypted, self.averaged = encrypted, 0
+        self.before: set[tuple[int, ...]] = set()
 
     def add(self, entry: Entry) -> None:
         """Read one entry, or note that it cannot be read."""
@@ -225,6 +241,7 @@ class _Gathering:
             picture = one_per_block(picture[None], self.per_block)[0]
         if self.size is not None:
             self.averaged += self.encrypted and max(picture.shape[:2]) > self.size
+            self.before.add(picture.shape[:2])
             picture = to_size(picture, self.size, self.size, encrypted=self.encrypted)
         first = self.pictures[0] if self.pictures else picture
         if picture.ndim != first.ndim:
@@ -246,13 +263,20 @@ class _Gathering:
         if self.skipped:
             shown = ", ".join(self.skipped[:8]) + (" ..." if len(self.skipped) > 8 else "")
             notes.append(f"{len(self.skipped)} broken files skipped: {shown}")
-        if self.recoloured:
+        if self.recoloured and self.encrypted:
+            notes.append(
+                f"{self.recoloured} encrypted pictures of three channels were made grey, which averages what a network "
+                "learns from: pass --mode keep"
+            )
+        elif self.recoloured:
             notes.append(f"{self.recoloured} pictures with real colour were made grey")
         if self.averaged:
             notes.append(
                 f"{self.averaged} encrypted pictures were resized to {self.size}, which averages what a network learns "
                 "from: pass --size 0, for smoothed ones with --per-block M, or resize before you encrypt"
             )
+        if self.encrypted and not self.averaged and len(self.before) == 1 and self.before != {images.shape[1:3]}:
+            facts = {**facts, "repeated_from": list(*self.before)}
         return Dataset(
             images if images.ndim == 4 else images[..., None],
             np.array([classes.index(e.label) for e in self.entries], np.int64),

@@ -22,13 +22,14 @@ from medveil.errors import InputError, MissingExtraError
 from medveil.metrics.classification import scores
 from medveil.networks.architectures import architecture
 from medveil.recognition import checkpoints, models
-from medveil.recognition.augmentation import augment
+from medveil.recognition.augmentation import augment, rescramble
 from medveil.recognition.datasets import Dataset
 from medveil.recognition.models import ModelCard
 from medveil.recognition.plan import TrainingPlan
 
 Report = Callable[[int, int], None]
 _PREDICT = 128
+SCRAMBLED = ("learnable-skk", "learnable-smoothed")
 
 
 @dataclass
@@ -105,6 +106,7 @@ class _Run:
             ids = [device.index] if device.type == "cuda" else None
             self.stepped = torch.nn.parallel.DistributedDataParallel(network, device_ids=ids)
         self.images, self.labels = as_tensor(train.images), torch.from_numpy(train.labels)
+        self.rows, self.columns = map(torch.from_numpy, train.cells())
         counts = np.bincount(train.labels, minlength=len(train.classes))
         weight = len(train) / (len(counts) * counts) if plan.balance else np.ones(len(counts))
         self.weight = torch.tensor(weight, dtype=torch.float32, device=device)
@@ -138,7 +140,10 @@ class _Run:
         self.stepped.train()
         total, seen = 0.0, 0
         for number, batch in enumerate(batches):
-            pictures = augment(self.images[batch], self.plan.shift, draws, flip=self.plan.flip)
+            pictures = self.images[batch]
+            if self.plan.rescramble:
+                pictures = rescramble(pictures, self.rows, self.columns, draws)
+            pictures = augment(pictures, self.plan.shift, draws, flip=self.plan.flip)
             own = slice(self.rank, None, self.world)
             loss = self._step(pictures[own], self.labels[batch][own], len(batch))
             total, seen = total + loss, seen + len(batch)
@@ -203,6 +208,12 @@ def _check(train: Dataset, plan: TrainingPlan) -> None:
             f"images of {train.images.shape[1]} x {train.images.shape[2]} pixels are too small for {plan.model}: "
             f"it needs {smallest}"
         )
+    scheme = str(train.facts.get("scheme", ""))
+    if plan.rescramble and scheme not in SCRAMBLED:
+        raise InputError(
+            f"rescramble takes the steps of {' and '.join(SCRAMBLED)} once more, and these images are "
+            f"{f'encrypted by {scheme}' if scheme else 'plain'}: leave it out"
+        )
     if len(train) < 2 or len(np.unique(train.labels)) < 2:
         raise InputError(f"a training part of {len(train)} images needs two classes at least")
 
@@ -212,15 +223,15 @@ def _card(train: Dataset, plan: TrainingPlan) -> ModelCard:
     channels = int(train.images.shape[3])
     raw = ModelCard(
         plan.model, train.classes, channels, (int(train.images.shape[1]), int(train.images.shape[2])), plan.input,
-        (0.0,) * channels, (1.0,) * channels, train.digest(), plan.seed, int(train.facts.get("per_block", 1)),
+        (0.0,), (1.0,), train.digest(), plan.seed, int(train.facts.get("per_block", 1)),
         str(train.facts.get("scheme", "")),
     )  # fmt: skip
-    sums, squares, count = np.zeros(channels), np.zeros(channels), 0
+    sums, squares, count = np.zeros(raw.inputs), np.zeros(raw.inputs), 0
     for batch in torch.from_numpy(train.images).split(256):
         values = models.scale(batch.permute(0, 3, 1, 2), raw).double()
         sums += values.sum(dim=(0, 2, 3)).numpy()
         squares += (values**2).sum(dim=(0, 2, 3)).numpy()
-        count += values.numel() // channels
+        count += values.numel() // raw.inputs
     mean = sums / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
     settled = {"mean": tuple(mean.tolist()), "deviation": tuple(deviation.tolist())}
@@ -228,7 +239,7 @@ def _card(train: Dataset, plan: TrainingPlan) -> ModelCard:
 
 
 def _network(card: ModelCard, plan: TrainingPlan) -> Any:
-    network = models.build(card.model, len(card.classes), card.channels)
+    network = models.build(card.model, len(card.classes), card.inputs)
     if plan.weights is not None:
         carried = models.transfer(network, card.model, models.read_weights(Path(plan.weights)), groups=plan.groups)
         if plan.freeze:

@@ -17,7 +17,7 @@ from typing import Any
 from medveil.errors import InputError, MissingExtraError
 from medveil.networks.architectures import architecture
 
-INPUTS = ("plain", "fold")
+INPUTS = ("plain", "fold", "fold-max")
 """How pixels enter: scaled as they are, or folded, |2 v - 255|, which undoes negative-positive transformation."""
 _FORMAT = "medveil-model"
 _TORCHVISION_DENSE = re.compile(r"(denselayer\d+)\.(norm\d|relu\d|conv\d)\.")
@@ -51,6 +51,11 @@ class ModelCard:
     per_block: int = 1
     scheme: str = ""
 
+    @property
+    def inputs(self) -> int:
+        """Return how many channels the first layer sees: one where the folded channels become one."""
+        return 1 if self.input == "fold-max" else self.channels
+
     def check(self, channels: int, size: tuple[int, int]) -> None:
         """Raise InputError where images of other channels or size are given to this network."""
         if (channels, size) != (self.channels, self.size):
@@ -61,10 +66,16 @@ class ModelCard:
 
 
 def scale(batch: Any, card: ModelCard) -> Any:
-    """Return uint8 (N, C, H, W) as the floats that the network takes: input form, then zero mean, unit deviation."""
+    """Return uint8 (N, C, H, W) as the floats that the network takes: input form, then zero mean, unit deviation.
+
+    "fold-max" keeps the greatest of a pixel's folded channels, max_c |2 v_c - 255|: of a grey picture encrypted as
+    three the channel that smoothing left farthest from the middle, as the linkage attack does. SKK leaves all three.
+    """
     import torch
 
-    values = fold(batch) if card.input == "fold" else batch.float() / 255.0
+    values = batch.float() / 255.0 if card.input == "plain" else fold(batch)
+    if card.input == "fold-max":
+        values = values.amax(dim=1, keepdim=True)
     mean = torch.tensor(card.mean, device=batch.device).view(1, -1, 1, 1)
     deviation = torch.tensor(card.deviation, device=batch.device).view(1, -1, 1, 1)
     return (values - mean) / deviation
@@ -113,7 +124,7 @@ def read_card(path: Path) -> ModelCard:
 def load(path: Path) -> tuple[Any, ModelCard]:
     """Return the network of a model file, in evaluation mode, and its description."""
     card = read_card(path)
-    network = build(card.model, len(card.classes), card.channels)
+    network = build(card.model, len(card.classes), card.inputs)
     state = read_weights(path)
     _check_same(network.state_dict(), state, path)
     network.load_state_dict(state)

@@ -24,9 +24,11 @@ class TrainingPlan:
 
     model: a network of `medveil.networks`. batch: images a step over all processes. step, factor, floor: the
     learning rate is multiplied by `factor` every `step` epochs, never below `floor`. shift: largest shift, as a share
-    of the side. input: "plain" or "fold" (see `models.fold`). precision: fp32, or bf16 for the forward pass.
-    validate: epochs between measurements on the test part (0: only at the end). weights: a file to carry weights
-    from; groups: only of the first so many groups of layers. freeze: the carried layers are not trained further.
+    of the side. rescramble: take SKK's steps once more in every epoch, of pictures that a scheme encrypted with them
+    (see `augmentation.rescramble`). input: "plain", "fold" or "fold-max" (see `models.scale`). precision: fp32, or
+    bf16 for the forward pass. validate: epochs between measurements on the test part (0: only at the end). weights: a
+    file to carry weights from; groups: only of the first so many groups of layers. freeze: the carried layers are not
+    trained further.
     """
 
     model: str = "densenet121"
@@ -40,6 +42,7 @@ class TrainingPlan:
     floor: float = 1e-5
     shift: float = 0.1
     flip: bool = True
+    rescramble: bool = False
     input: str = "plain"
     precision: str = "fp32"
     device: str = "auto"
