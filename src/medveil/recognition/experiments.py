@@ -126,14 +126,20 @@ def _cell(
 ) -> Cell:  # fmt: skip
     weights = _pretrained(plan, run, data, out, resume=resume, force=force) if run.transfer else None
     extra = {} if weights is None else {"weights": str(weights)}
+    changed = run.model_copy(update={"settings": {**run.settings, **extra}})
+    outcomes: list[Outcome] = []
+    seconds = 0.0
+    repeats = run.repeats or plan.repeats
     if plan.hold_out is None:
-        settings = plan.training_of(run.model_copy(update={"settings": {**run.settings, **extra}}))
-        done = cross_validate(dataset, settings, plan.folds, place, resume=resume, force=force, report=tick)
-        return Cell(run, [f.scores[plan.measure] for f in done.folds], done.folds, done.seconds)
-    outcomes, seconds = [], 0.0
+        for repeat in range(repeats):
+            settings = plan.training_of(changed, seed=plan.seed + repeat)
+            where = place if repeats == 1 else place / f"seed-{settings.seed}"
+            done = cross_validate(dataset, settings, plan.folds, where, resume=resume, force=force, report=tick)
+            outcomes += done.folds
+            seconds += done.seconds
+        return Cell(run, [f.scores[plan.measure] for f in outcomes], outcomes, seconds)
     unsplit = Dataset(dataset.images, dataset.labels, dataset.classes, dataset.groups, dataset.names)
-    for repeat in range(plan.repeats):
-        changed = run.model_copy(update={"settings": {**run.settings, **extra}})
+    for repeat in range(repeats):
         settings = plan.training_of(changed, seed=plan.seed + repeat)
         where = place / f"seed-{plan.seed + repeat}"
         found = _finished(where, settings.as_dict(), unsplit.digest()) if resume else None

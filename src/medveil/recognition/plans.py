@@ -72,7 +72,10 @@ class Condition(_Table):
 
 
 class Run(_Table):
-    """One cell of a table: `row` and `column` place it; `paper` is the paper's figure, in percent or as an area."""
+    """One cell of a table: `row` and `column` place it; `paper` is the paper's figure, in percent or as an area.
+
+    repeats: of this run, where they are not the plan's.
+    """
 
     row: Name
     column: Name
@@ -80,6 +83,7 @@ class Run(_Table):
     condition: Name
     paper: float | None = None
     transfer: bool = False
+    repeats: int | None = Field(default=None, ge=1, le=100)
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -91,7 +95,10 @@ class Pretraining(_Table):
 
 
 class Plan(_Table):
-    """A whole experiment. hold_out: a share of the images to test on instead of folds; then `repeats` seeds."""
+    """A whole experiment. hold_out: a share of the images to test on instead of folds.
+
+    repeats: so many seeds, each with other first weights and other folds or another part held out.
+    """
 
     title: str
     profile: Literal["quick", "full"]
