@@ -12,6 +12,7 @@ from medveil.errors import ConfigError, InputError, UsageError
 from medveil.recognition import plans, tables
 from medveil.recognition.datasets import Dataset
 from medveil.recognition.experiments import prepare, run_plan
+from medveil.recognition.outcome import summary
 from medveil.recognition.plans import Condition, Data
 from medveil.recognition.protections import encrypt_images, through_shares
 
@@ -73,6 +74,44 @@ def test_an_experiment_leaves_tables_and_resumes(few: Path, tmp_path: Path) -> N
     assert json.loads((out / "results.json").read_text())["environment"]["packages"]["medveil"]
     with pytest.raises(InputError, match="no run of the plan matches"):
         run_plan(plan, few, out, only="Xception")
+
+
+def test_a_drop_says_its_error_fold_by_fold() -> None:
+    def cell(column: str, values: list[float], paper: float) -> dict[str, object]:
+        about = {"row": "r", "column": column, "paper": paper, "values": values, "seconds": 1.0}
+        return {**about, **summary(values), "auc": summary(values), "measure": "f1_macro"}
+
+    cells = [
+        cell("plain", [0.90, 0.80, 0.70], 95),
+        cell("less", [0.88, 0.78, 0.68], 94),  # each fold loses 0.02: no doubt that it is more than 0.01
+        cell("perhaps", [0.86, 0.81, 0.67], 94),
+        cell("alike", [0.90, 0.79, 0.70], 94),
+        cell("fewer", [0.80, 0.70], 94),
+    ]
+    made = {"environment": {"threads": 1, "gpu": None, "processor": "p", "packages": {"torch": "2"}}, "seed": 1}
+    record = {"cells": cells, "title": "t", "profile": "quick", "measure": "f1_macro", **made}
+    found = {c["column"]: c for c in tables.rows(record)}
+    assert [found[c]["drop_se"] for c in ("plain", "fewer")] == [None, None]
+    assert found["less"]["drop_se"] == pytest.approx(0, abs=1e-9)
+    assert found["perhaps"]["drop_se"] == pytest.approx(np.std([0.04, -0.01, 0.03], ddof=1) / np.sqrt(3))
+    verdicts = [line.split("|")[-2].strip() for line in tables.markdown(record).splitlines() if line.startswith("| r")]
+    larger = "larger than the paper's"
+    assert verdicts == ["", larger, f"{larger}, within its error", "held", larger]
+
+
+def test_folds_are_drawn_again_as_often_as_a_run_asks(few: Path, tmp_path: Path) -> None:
+    text = TINY.replace('condition = "smoothed"', 'condition = "smoothed"\nrepeats = 2')
+    plan, out = _plan(tmp_path, text), tmp_path / "out"
+    record = run_plan(plan, few, out)
+    assert [len(c["values"]) for c in record["cells"]] == [2, 4]
+    place = out / "small-cnn-m-2"
+    names = [{line.split(",")[0] for line in (place / f"seed-{seed}" / "fold-1" / "predictions.csv").read_text()
+              .splitlines()} for seed in (1, 2)]  # fmt: skip
+    assert names[0] != names[1]
+    trained: list[str] = []
+    again = run_plan(plan, few, out, resume=True, report=lambda what, *_: trained.append(what))
+    assert not trained
+    assert [c["values"] for c in again["cells"]] == [c["values"] for c in record["cells"]]
 
 
 def test_held_out_repeats_and_transfer(few: Path, tmp_path: Path) -> None:
