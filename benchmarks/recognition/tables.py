@@ -12,7 +12,12 @@ from medveil.recognition import plans
 from medveil.recognition import tables as result_tables
 from medveil.recognition.experiments import run_plan
 
-PLANS = ("paper-001-table-2-quick", "paper-001-table-3-quick", "paper-000-figures-4-5-quick")
+PLANS = (
+    "paper-001-table-2-quick",
+    "paper-001-table-2-unfolded-quick",
+    "paper-001-table-3-quick",
+    "paper-000-figures-4-5-quick",
+)
 
 
 def write(data: Path, work: Path, page: Path, kept: Path) -> None:

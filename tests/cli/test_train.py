@@ -104,6 +104,30 @@ def test_models_of_an_encrypted_dataset_are_explained_under_its_pseudonyms(
     assert "learnt from pictures encrypted by learnable-smoothed" in done.err
 
 
+def test_grey_pictures_encrypted_as_three_channels_are_folded_to_one(
+    medveil: Any, shared_data: Path, tmp_path: Path
+) -> None:
+    for label in ("normal", "pneumonia"):
+        (tmp_path / "rays" / label).mkdir(parents=True)
+        for path in sorted((shared_data / "chest_xray_nih" / "train" / label).iterdir())[:12]:
+            shutil.copyfile(path, tmp_path / "rays" / label / path.name)
+    encrypted, three = tmp_path / "enc", ("--scheme", "skk", "--option", "grey=three", "--size", 32)
+    done = medveil("learnable", "encrypt", tmp_path / "rays", *three, "--out", encrypted, "--ledger", tmp_path / "led")
+    assert done.code == 0, done.err
+    short = (*QUICK, "--mode", "keep", "--fold-max", "--rescramble")
+    done = medveil("train", encrypted, *short, "--out", tmp_path / "run", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["plan"]["input"], done.json["plan"]["rescramble"]) == ("fold-max", True)
+    model = tmp_path / "run" / "model.safetensors"
+    pictures = sorted(encrypted.rglob("*.png"))[:3]
+    done = medveil("predict", model, *pictures, "--json")
+    assert len(done.json["predictions"]) == 3
+    assert medveil("explain", *pictures, "--model", model, "--out", tmp_path / "cam.png").code == 0
+    done = medveil("train", tmp_path / "rays", *QUICK, "--rescramble", "--out", tmp_path / "plain")
+    assert done.code == 2
+    assert "these images are plain: leave it out" in done.err
+
+
 def test_a_broken_file_is_named_or_left_out(medveil: Any, run: Path, shared_data: Path, tmp_path: Path) -> None:
     picture = next((shared_data / "chest_xray_nih" / "test" / "normal").glob("*.png"))
     shutil.copyfile(picture, tmp_path / "whole.png")

@@ -78,6 +78,7 @@ def test_a_dataset_that_was_enlarged_knows_its_cells(few: Path, tmp_path: Path) 
         wanted = [i * side // 60 // (2 // thinned) for i in range(60)]
         assert rows.tolist() == columns.tolist() == wanted
         assert np.array_equal(folded(scrambled(dataset)), folded(dataset.images))
+    assert any("were made grey, which averages" in note for note in load(encrypted, 60).notes)
 
 
 def test_only_what_skks_steps_encrypted_is_rescrambled(xrays: Dataset) -> None:
