@@ -40,12 +40,13 @@ def rescramble(batch: Any, rows: Any, columns: Any, generator: Any) -> Any:
     """
     import torch
 
-    n, channels = batch.shape[:2]
+    n, channels, height, width = batch.shape
     grid = (int(rows[-1]) + 1, int(columns[-1]) + 1)
+    spread = (..., rows[:, None], columns) if grid != (height, width) else ...
     negative = torch.randint(0, 2, (n, channels, *grid), generator=generator, dtype=torch.uint8) * 255
-    batch = batch ^ negative[:, :, rows[:, None], columns]
+    batch = batch ^ negative[spread]
     if channels == 1:
         return batch
     orders = torch.tensor(list(itertools.permutations(range(channels))))
-    drawn = orders[torch.randint(0, len(orders), (n, *grid), generator=generator)].permute(0, 3, 1, 2)
-    return batch.gather(1, drawn[:, :, rows[:, None], columns])
+    drawn = torch.randint(0, len(orders), (n, *grid), generator=generator)
+    return batch.gather(1, orders[drawn[spread]].permute(0, 3, 1, 2))
