@@ -29,6 +29,28 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{_name(page)} links to {target}, which is not there"
 
 
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?) *$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.replace("`", "").lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_to_headings_find_them(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)]*)\)", page.read_text(encoding="utf-8")):
+        other = page.parent / target if target else page
+        if other.suffix == ".md":
+            assert anchor in _anchors(other), f"{_name(page)} links to {target}#{anchor}, a heading that is not there"
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(r"^- \[(.+)\]\((.+\.md)\)$", (folder / "README.md").read_text("utf-8"), flags=re.MULTILINE)
+    pages = [p for p in folder.glob("*.md") if p.name != "README.md"]
+    assert sorted(listed) == sorted((p.read_text("utf-8").splitlines()[0].removeprefix("# "), p.name) for p in pages)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_files_named_in_prose_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
