@@ -43,6 +43,16 @@ def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture
+def rays(shared_data: Path, tmp_path: Path) -> Path:
+    """A folder of 12 chest X-rays of each of two classes."""
+    for label in ("normal", "pneumonia"):
+        (tmp_path / "rays" / label).mkdir(parents=True)
+        for path in sorted((shared_data / "chest_xray_nih" / "train" / label).iterdir())[:12]:
+            shutil.copyfile(path, tmp_path / "rays" / label / path.name)
+    return tmp_path / "rays"
+
+
 def test_train_predict_and_explain(medveil: Any, run: Path, shared_data: Path, tmp_path: Path) -> None:
     record = json.loads((run / "results.json").read_text())
     assert record["plan"]["model"] == "small-cnn"
@@ -80,20 +90,16 @@ def test_each_model_of_a_comparison_sees_its_own_version(
 
 
 def test_models_of_an_encrypted_dataset_are_explained_under_its_pseudonyms(
-    medveil: Any, shared_data: Path, tmp_path: Path
+    medveil: Any, rays: Path, tmp_path: Path
 ) -> None:
-    for label in ("normal", "pneumonia"):
-        (tmp_path / "rays" / label).mkdir(parents=True)
-        for path in sorted((shared_data / "chest_xray_nih" / "train" / label).iterdir())[:12]:
-            shutil.copyfile(path, tmp_path / "rays" / label / path.name)
     encrypted, ledger = tmp_path / "enc", ("--ledger", tmp_path / "ledger")
-    done = medveil("learnable", "encrypt", tmp_path / "rays", "--block", 4, "--size", 128, "--out", encrypted, *ledger)
+    done = medveil("learnable", "encrypt", rays, "--block", 4, "--size", 128, "--out", encrypted, *ledger)
     assert done.code == 0, done.err
     short = ("--model", "small-cnn", "--epochs", 1, "--per-block", 4, "--size", 0)
     done = medveil("train", encrypted, *short, "--out", tmp_path / "run")
     assert done.code == 0, done.err
     model = tmp_path / "run" / "model.safetensors"
-    picture = next((tmp_path / "rays" / "normal").iterdir())
+    picture = next((rays / "normal").iterdir())
     command = ("explain", picture, "--model", model, "--model", f"M=4={model}", "--encrypted", encrypted)
     done = medveil(*command, "--out", tmp_path / "cam.png")
     assert done.code == 0, done.err
@@ -104,15 +110,9 @@ def test_models_of_an_encrypted_dataset_are_explained_under_its_pseudonyms(
     assert "learnt from pictures encrypted by learnable-smoothed" in done.err
 
 
-def test_grey_pictures_encrypted_as_three_channels_are_folded_to_one(
-    medveil: Any, shared_data: Path, tmp_path: Path
-) -> None:
-    for label in ("normal", "pneumonia"):
-        (tmp_path / "rays" / label).mkdir(parents=True)
-        for path in sorted((shared_data / "chest_xray_nih" / "train" / label).iterdir())[:12]:
-            shutil.copyfile(path, tmp_path / "rays" / label / path.name)
+def test_grey_pictures_encrypted_as_three_channels_are_folded_to_one(medveil: Any, rays: Path, tmp_path: Path) -> None:
     encrypted, three = tmp_path / "enc", ("--scheme", "skk", "--option", "grey=three", "--size", 32)
-    done = medveil("learnable", "encrypt", tmp_path / "rays", *three, "--out", encrypted, "--ledger", tmp_path / "led")
+    done = medveil("learnable", "encrypt", rays, *three, "--out", encrypted, "--ledger", tmp_path / "led")
     assert done.code == 0, done.err
     short = (*QUICK, "--mode", "keep", "--fold-max", "--rescramble")
     done = medveil("train", encrypted, *short, "--out", tmp_path / "run", "--json")
@@ -123,7 +123,7 @@ def test_grey_pictures_encrypted_as_three_channels_are_folded_to_one(
     done = medveil("predict", model, *pictures, "--json")
     assert len(done.json["predictions"]) == 3
     assert medveil("explain", *pictures, "--model", model, "--out", tmp_path / "cam.png").code == 0
-    done = medveil("train", tmp_path / "rays", *QUICK, "--rescramble", "--out", tmp_path / "plain")
+    done = medveil("train", rays, *QUICK, "--rescramble", "--out", tmp_path / "plain")
     assert done.code == 2
     assert "these images are plain: leave it out" in done.err
 

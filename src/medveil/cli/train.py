@@ -25,6 +25,15 @@ Size = Annotated[int, typer.Option("--size", help="Rows and columns; 0 keeps the
 Mode = Annotated[Literal["grey", "rgb", "keep"], typer.Option("--mode", help="Channels of the network's input.")]
 Broken = Annotated[Literal["refuse", "skip"], typer.Option("--broken", help="What to do about files that break.")]
 Window = Annotated[bool, typer.Option("--window", help="Take deeper pixels through their window (lossy).")]
+Folded = Annotated[
+    bool, typer.Option("--fold", help="Feed |2v - 255|: undoes negative-positive transformation, without a key.")
+]
+FoldMax = Annotated[
+    bool, typer.Option("--fold-max", help="Fold, and keep a pixel's greatest channel: for grey encrypted as three.")
+]
+Rescrambled = Annotated[
+    bool, typer.Option("--rescramble", help="Scramble SKK's or smoothed pictures anew in every epoch; needs no key.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
 
@@ -63,16 +72,9 @@ def train(
         int | None, typer.Option("--groups", help="Carry only the first so many groups of layers (transfusion).")
     ] = None,
     freeze: Annotated[bool, typer.Option("--freeze", help="Do not train the carried layers.")] = False,
-    folded: Annotated[
-        bool, typer.Option("--fold", help="Feed |2v - 255|: undoes negative-positive transformation, without a key.")
-    ] = False,
-    fold_max: Annotated[
-        bool, typer.Option("--fold-max", help="Fold, and keep a pixel's greatest channel: for grey encrypted as three.")
-    ] = False,
-    rescrambled: Annotated[
-        bool,
-        typer.Option("--rescramble", help="Scramble SKK's or smoothed pictures anew in every epoch; needs no key."),
-    ] = False,
+    folded: Folded = False,
+    fold_max: FoldMax = False,
+    rescrambled: Rescrambled = False,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Of the forward pass.")] = "fp32",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train.")] = "auto",
     processes: Annotated[int, typer.Option("--processes", help="Train in so many processes; see also torchrun.")] = 1,
