@@ -18,7 +18,7 @@ from medveil.errors import InputError, MissingExtraError
 from medveil.networks.architectures import architecture
 
 INPUTS = ("plain", "fold", "fold-max")
-"""How pixels enter: scaled as they are, or folded, |2 v - 255|, which undoes negative-positive transformation."""
+"""How pixels enter: scaled as they are, or folded, which undoes negative-positive transformation; see `scale`."""
 _FORMAT = "medveil-model"
 _TORCHVISION_DENSE = re.compile(r"(denselayer\d+)\.(norm\d|relu\d|conv\d)\.")
 
@@ -69,7 +69,7 @@ def scale(batch: Any, card: ModelCard) -> Any:
     """Return uint8 (N, C, H, W) as the floats that the network takes: input form, then zero mean, unit deviation.
 
     "fold-max" keeps the greatest of a pixel's folded channels, max_c |2 v_c - 255|: of a grey picture encrypted as
-    three the channel that smoothing left farthest from the middle, as the linkage attack does. SKK leaves all three.
+    three the channel that smoothing left farthest from the middle, as the linkage attack does. After SKK all are equal.
     """
     import torch
 

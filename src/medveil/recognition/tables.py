@@ -48,9 +48,10 @@ def pooled(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the cells with `drop`, its standard error `drop_se`, and `paper_drop`: what the row's first column loses.
+    """Return the cells with `drop` and `paper_drop`, what is lost from the row's first column, in the same unit.
 
-    The paper's figures are percentages, or areas where the measure is one; both are turned into shares of 1.
+    `drop_se` is the drop's standard error, None where the cells' folds do not pair up. The paper's figures are
+    percentages, or areas where the measure is one; both are turned into shares of 1.
     """
     first: dict[str, dict[str, Any]] = {}
     done = []
